@@ -1,0 +1,84 @@
+"""The one place that names numba's options, and the guarded cache of compiled kernels.
+
+Every kernel is plain ``njit`` with ``nogil``: threads are ours (``_threads``), numba's parallel runtime is never
+started. Under ``NUMBA_DISABLE_JIT=1`` the decorators return the Python function, which gives the same bits.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding
+import numba
+import numba.core.config as numba_config
+
+log = logging.getLogger("fastnorm")
+
+#: True where kernels run as plain Python (``NUMBA_DISABLE_JIT=1``).
+INTERPRETED = bool(numba_config.DISABLE_JIT)
+
+
+def exact_kernel(function: Callable[..., Any]) -> Any:
+    """Compile a kernel whose floating-point operations are never reassociated, contracted or assumed finite."""
+    return _compile(function)
+
+
+apply_kernel = exact_kernel  # the same promise: z-scores too have equal bits on every processor
+
+
+def _compile(function: Callable[..., Any]) -> Any:
+    switch = os.environ.get("FASTNORM_CACHE", "1")
+    # numba's cache does not see a change in another file: let the name of the cache file carry all sources.
+    function.__qualname__ = f"{function.__qualname__}-{_SOURCES}"
+    jit = numba.njit(nogil=True, error_model="numpy", cache=False)
+    if switch == "0" or INTERPRETED:
+        return jit(function)
+    before = numba_config.CACHE_DIR
+    try:
+        if switch != "1":
+            numba_config.CACHE_DIR = switch
+        return numba.njit(nogil=True, error_model="numpy", cache=True)(function)
+    except RuntimeError as error:  # no writable place: a read-only install without HOME
+        log.info("kernels are compiled anew in each process: %s", error)
+        return jit(function)
+    finally:
+        numba_config.CACHE_DIR = before
+
+
+def _digest_of_sources() -> str:
+    here = Path(__file__).parent
+    files = [Path(__file__), *sorted((here / "_kernels").glob("*.py"))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:12]
+
+
+_SOURCES = _digest_of_sources()
+
+
+def cpu_name() -> str:
+    """Name of the processor that kernels are compiled for (``NUMBA_CPU_NAME`` overrides the host's)."""
+    return str(numba_config.CPU_NAME or llvmlite.binding.get_host_cpu_name())
+
+
+def cpu_features() -> list[str]:
+    """Instruction sets that kernels may use, sorted."""
+    if numba_config.CPU_FEATURES is not None:
+        given = str(numba_config.CPU_FEATURES).split(",")
+        return sorted(name[1:] for name in given if name.startswith("+"))
+    if numba_config.CPU_NAME:  # a named processor: numba takes no host features with it
+        return []
+    return sorted(name for name, present in llvmlite.binding.get_host_cpu_features().items() if present)
+
+
+def vector_bytes() -> int:
+    """Width of a vector register in bytes on the processor that kernels are compiled for."""
+    features = cpu_features()
+    if "avx512f" in features:
+        return 64
+    if "avx2" in features or (numba_config.CPU_NAME or "") in {"haswell", "x86-64-v3", "znver3"}:
+        return 32
+    return 16

@@ -1,0 +1,19 @@
+"""The Hypothesis profile: random everywhere, and every failure prints how to repeat it.
+
+A fixed seed would test the same 100 arrays for ever; instead CI explores, and the printed
+`@reproduce_failure` blob repeats a failure on any machine. FASTNORM_EXAMPLES raises the number.
+"""
+
+import os
+
+from hypothesis import HealthCheck, settings
+from strategies import UNJITTED
+
+settings.register_profile(
+    "fastnorm",
+    deadline=None,  # the first example of a dtype pays for its compilation
+    max_examples=int(os.environ.get("FASTNORM_EXAMPLES", "8" if UNJITTED else "100")),
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("fastnorm")
