@@ -165,7 +165,8 @@ class _Job:
     def __init__(self, work: Callable[[Iterator[Any]], Any], items: Collection[Any]) -> None:
         self._lock = threading.RLock()
         self._left = threading.Condition(self._lock)
-        self._work: Callable[[Iterator[Any]], Any] | None = work
+        self._open = True
+        self._work: Any = work
         self._items = iter(items)
         self._running = 0
         self._results: list[Any] = []
@@ -181,18 +182,16 @@ class _Job:
     def join_in(self, claimed: Iterator[Any] | None = None) -> None:
         """Be one of the workers, unless the job is over."""
         with self._lock:
-            work = self._work
-            if work is None:
+            if not self._open:
                 return
             self._running += 1
         _here.working = True
         try:
-            self._results.append(work(self if claimed is None else claimed))
+            self._results.append(self._work(self if claimed is None else claimed))
         except BaseException as error:
             self._fail(error)
         finally:
             _here.working = False
-            del work, claimed  # once this worker has left, nothing of the caller's is held here
             with self._lock:
                 self._running -= 1
                 self._left.notify()
@@ -206,14 +205,15 @@ class _Job:
     def finish(self) -> list[Any]:
         """Let nobody join any more, wait until all have left, return the results or raise."""
         with self._lock:
-            self._work = None
+            self._open = False
             while self._running:
                 try:
                     self._left.wait()
                 except BaseException as error:  # from a signal's handler, SIGALRM's for one
                     self._fail(error)
             results, failure = self._results, self._failure
-            self._items, self._results, self._failure = iter(()), [], None
+            # The pool may hold this job for a while yet, and must not hold the caller's data.
+            self._work, self._items, self._results, self._failure = None, iter(()), [], None
         if failure is not None:
             try:
                 raise failure

@@ -4,6 +4,7 @@ Small arrays are drawn element by element, so that failures shrink; larger ones 
 seed. Sizes crowd around the borders of the kernels: 8, 64 rows a block, 256 lanes a tile.
 """
 
+import functools
 import itertools
 import math
 import os
@@ -33,6 +34,9 @@ AWKWARD = sorted(
 dtypes = st.sampled_from(DTYPES)
 float_dtypes = st.sampled_from(FLOATS)
 seeds = st.integers(0, 2**32 - 1)
+missing = st.sampled_from([0, 0, 0, 0.01, 0.5, 1])
+infinite = st.sampled_from([0, 0, 0, 0.02])
+spreads = st.sampled_from(["small", "all", "ends"])
 
 
 # Values
@@ -101,30 +105,34 @@ def bits(rng, shape, dtype):
     return rng.integers(0, 256, (*shape, dtype.itemsize), np.uint8).view(dtype)[..., 0]
 
 
-MAGNITUDES = (
-    ordinary,
-    offset,
-    subnormal,
-    enormous,
-    log_normal,
-    constant,
-    mostly_zero,
-    money,
-    wide,
-    window,
-    drift,
-    columns,
+magnitudes = st.sampled_from(
+    [
+        ordinary,
+        offset,
+        subnormal,
+        enormous,
+        log_normal,
+        constant,
+        mostly_zero,
+        money,
+        wide,
+        window,
+        drift,
+        columns,
+        bits,
+        bits,
+    ]
 )
 
 
-def seeded_floats(shape, dtype, magnitude, seed, missing, infinite):
+def seeded_floats(shape, dtype, magnitude, seed, missing_share, infinite_share):
     """Return floats of one magnitude with a share of NaN and of infinities."""
     rng = np.random.default_rng(seed)
     with np.errstate(all="ignore"):
         x = magnitude(rng, shape, ml_dtypes.finfo(dtype)).astype(dtype)
-    x[rng.random(shape) < infinite] = np.inf
-    x[rng.random(shape) < infinite / 2] = -np.inf
-    x[rng.random(shape) < missing] = np.nan
+    x[rng.random(shape) < infinite_share] = np.inf
+    x[rng.random(shape) < infinite_share / 2] = -np.inf
+    x[rng.random(shape) < missing_share] = np.nan
     return x
 
 
@@ -141,24 +149,17 @@ def seeded_integers(shape, dtype, spread, seed):
     return rng.integers(low, high, shape, dtype, endpoint=True)
 
 
-def filled(shape, dtype):
-    """Arrays of one shape and dtype in C order, of any magnitude."""
+@st.composite
+def filled(draw, shape, dtype):
+    """Draw an array of one shape and dtype in C order, of any magnitude."""
+    if math.prod(shape) <= 30 and draw(st.booleans()):
+        return draw(one_by_one(shape, dtype))
     if dtype.kind in "biu":
-        spreads = st.sampled_from(["small", "all", "ends"])
-        seeded = st.builds(seeded_integers, st.just(shape), st.just(dtype), spreads, seeds)
-    else:
-        ordinary_floats = st.builds(
-            seeded_floats,
-            shape=st.just(shape),
-            dtype=st.just(dtype),
-            magnitude=st.sampled_from(MAGNITUDES),
-            seed=seeds,
-            missing=st.sampled_from([0, 0, 0, 0.01, 0.5, 1]),
-            infinite=st.sampled_from([0, 0, 0, 0.02]),
-        )
-        random_bits = st.builds(lambda seed: bits(np.random.default_rng(seed), shape, dtype), seeds)
-        seeded = ordinary_floats | random_bits
-    return one_by_one(shape, dtype) | seeded if math.prod(shape) <= 30 else seeded
+        return seeded_integers(shape, dtype, draw(spreads), draw(seeds))
+    magnitude = draw(magnitudes)
+    if magnitude is bits:
+        return bits(np.random.default_rng(draw(seeds)), shape, dtype)
+    return seeded_floats(shape, dtype, magnitude, draw(seeds), draw(missing), draw(infinite))
 
 
 def one_by_one(shape, dtype):
@@ -170,6 +171,7 @@ def one_by_one(shape, dtype):
 # Shapes and axes
 
 
+@functools.cache
 def kept_axes(ndim):
     """None, one axis or several, counted from either end, in any order."""
     several = st.lists(st.integers(0, ndim - 1), min_size=1, max_size=ndim, unique=True)
@@ -179,6 +181,7 @@ def kept_axes(ndim):
     return st.just(-1) | st.integers(-ndim, ndim - 1) | st.none() | signed
 
 
+@functools.cache
 def sizes(smallest, largest):
     """Small sizes, and those around the borders of the kernels."""
     awkward = st.sampled_from([size for size in AWKWARD if size <= largest])

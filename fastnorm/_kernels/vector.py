@@ -96,6 +96,16 @@ def smaller(left: Any, right: Any) -> Any:
     return where(left < right, left, right)
 
 
+def not_zero(value: Any, size: Any) -> Any:
+    """``size`` where ``value`` is not zero, else NaN, which ``smaller`` passes over."""
+    if not isinstance(value, Vector):
+        return size if value != 0 else np.nan
+    builder, kind = size.builder, size.value.type
+    bits = ir.VectorType(ir.IntType(32 if kind.element == ir.FloatType() else 64), kind.count)
+    zero = builder.sext((value == 0.0).value, bits)  # all ones is a NaN: one instruction, no constant
+    return Vector(builder, builder.bitcast(builder.or_(zero, builder.bitcast(size.value, bits)), kind))
+
+
 def magnitude(value: Any) -> Any:
     """Absolute value."""
     if not isinstance(value, Vector):
@@ -192,7 +202,7 @@ class RowLoop:
         x, start, rows, stride, first, stop, ahead, grid, sums, flags = arguments
         lane = cgutils.alloca_once_value(builder, first)
         flagged = cgutils.alloca_once_value(builder, _INT64(0))
-        width = vector_bytes() // (4 if element == ir.FloatType() else 8)
+        width = vector_bytes() // (4 if element == ir.FloatType() and self.sums <= 4 else 8)  # else: spills
         while width:
             body = builder.append_basic_block(f"lanes{width}")
             after = builder.append_basic_block(f"after{width}")
@@ -250,8 +260,9 @@ class RowLoop:
         constants = [Vector(builder, load(grid, at(k), doubles)) for k in range(self.constants)]
         slots = []
         for initial in (0.0,) * self.sums + self.rest:
-            slot = cgutils.alloca_once(builder, doubles)
-            builder.store(ir.Constant(doubles, [initial] * width), slot)
+            kind = ir.VectorType(ir.FloatType(), width) if isinstance(initial, np.float32) else doubles
+            slot = cgutils.alloca_once(builder, kind)
+            builder.store(ir.Constant(kind, [float(initial)] * width), slot)
             slots.append(slot)
         position = cgutils.alloca_once_value(builder, builder.add(start, c))
         i32 = ir.IntType(32)

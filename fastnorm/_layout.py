@@ -1,0 +1,296 @@
+"""Any array, whatever its layout, as tiles that kernels take: the only place that looks at strides and dtypes."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Iterator
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+LONG_RUN = 16384  # values of one feature in a row from which a run is its own tile
+SMALL_TILE = 4096  # elements under which strided tiles cost more than copying them together
+
+
+def as_array(x: Any, name: str = "x") -> Array:
+    """Return ``x`` as an array of real numbers, without a copy where it is one already.
+
+    Raises TypeError for what has no exact float64 (complex, longdouble) or is no number, ValueError for 0-d input.
+    """
+    array: Array = x if isinstance(x, np.ndarray) else np.asarray(x)
+    kind = array.dtype.kind
+    if not (kind in "biu" or (kind == "f" and array.dtype.itemsize <= 8) or array.dtype.name == "bfloat16"):
+        cure = {
+            "c": "pass x.real and x.imag as separate features",
+            "f": "convert it with x.astype('float64')",
+            "O": "convert it with x.astype('float64') if it holds numbers",
+            "M": "convert it to numbers, e.g. (x - x.min()) / np.timedelta64(1, 's')",
+            "m": "convert it to numbers, e.g. x / np.timedelta64(1, 's')",
+        }.get(kind, "select the numeric columns first")
+        raise TypeError(f"{name} has dtype {array.dtype}, but fastnorm takes real numbers of up to 64 bits; {cure}")
+    if array.ndim == 0:
+        raise ValueError(f"{name} is 0-dimensional (a single number); pass at least one row, e.g. np.array([{name}])")
+    return array
+
+
+def kept_axes(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
+    """Return the axes that stay, sorted and counted from the front; all others are reduced."""
+    if axis is None:
+        return ()
+    given = axis if isinstance(axis, (tuple, list)) else (axis,)
+    kept = []
+    for item in given:
+        index = operator.index(item)
+        if not -ndim <= index < ndim:
+            raise ValueError(
+                f"axis {index} is out of range for an array of {ndim} dimensions; "
+                f"all axes must be in the range [{-ndim}, {ndim})"
+            )
+        kept.append(index % ndim)
+    if len(set(kept)) != len(kept):
+        raise ValueError(f"axis {axis!r} names an axis twice; give each axis that is kept once")
+    return tuple(sorted(kept))
+
+
+class Tile(NamedTuple):
+    """Element (o, r, c) lies at ``start + o*step + r*stride + c`` (in elements) and has feature ``feature + c % period``."""
+
+    start: int
+    outer: int
+    step: int
+    rows: int
+    stride: int
+    lanes: int
+    period: int
+    feature: int
+
+
+class Tiling(NamedTuple):
+    """A flat view of the data, the tiles that cover it, and how features lie in memory.
+
+    ``pseudo`` features are folded at the end: memory features have the shape ``order_shape``, of which axis k is kept
+    axis ``order[k]`` (reversed if ``flipped[k]``), and axes of order -1 are summed away.
+    """
+
+    flat: Array
+    tiles: list[Tile]
+    features: int
+    order: tuple[int, ...]
+    order_shape: tuple[int, ...]
+    flipped: tuple[bool, ...]
+
+
+class _Axis(NamedTuple):
+    length: int
+    stride: int
+    kept: tuple[int, ...]  # kept axes that were merged into this one, outermost first; () for a reduced axis
+
+
+def _merged(array: Array, kept: tuple[int, ...]) -> tuple[list[_Axis], int, set[int]] | None:
+    """Axes by falling stride, neighbours of one kind merged where memory allows; the offset; the flipped axes."""
+    size = array.itemsize
+    offset, flipped, axes = 0, set(), []
+    for index, (length, stride) in enumerate(zip(array.shape, array.strides, strict=True)):
+        if length == 1:
+            continue
+        if stride % size or stride == 0:
+            return None
+        if stride < 0:
+            offset += (length - 1) * stride // size
+            stride = -stride
+            flipped.add(index)
+        axes.append(_Axis(length, stride // size, (index,) if index in kept else ()))
+    axes.sort(key=lambda axis: -axis.stride)
+    merged: list[_Axis] = []
+    for axis in axes:
+        last = merged[-1] if merged else None
+        if last and bool(last.kept) == bool(axis.kept) and last.stride == axis.length * axis.stride:
+            merged[-1] = _Axis(last.length * axis.length, axis.stride, last.kept + axis.kept)
+        else:
+            merged.append(axis)
+    return merged, offset, flipped
+
+
+def tiling(array: Array, kept: tuple[int, ...], strip: int, share: int) -> Tiling | None:
+    """Cover ``array`` by tiles that need no copy, or None where only a copy helps.
+
+    ``strip`` is the most lanes of a tile, ``share`` about how many elements a tile should have (tiles are the unit of
+    work of a thread).
+    """
+    if not array.flags.aligned or not array.dtype.isnative or not array.size:
+        return None
+    found = _merged(array, kept)
+    if found is None:
+        return None
+    axes, offset, flipped = found
+    if axes and axes[-1].stride != 1:
+        return None
+    if not axes:
+        axes = [_Axis(1, 1, ())]
+    pieces = _pieces(axes)
+    if pieces is None:
+        return None
+    blocks, features, memory = pieces
+    span = 1 + sum((axis.length - 1) * axis.stride for axis in axes)
+    order = tuple(index for axis in memory for index in axis.kept or (-1,))
+    shape = tuple(n for axis in memory for n in ([array.shape[i] for i in axis.kept] or [axis.length]))
+    flat = _flat(array, offset, span)
+    tiles = [tile for block in blocks for tile in _split(block, strip, share, features)]
+    return Tiling(flat, tiles, features, order, shape, tuple(index in flipped for index in order))
+
+
+def _flat(array: Array, offset: int, span: int) -> Array:
+    """One-dimensional read-only view of the memory from the first to the last element."""
+    if array.flags.c_contiguous:
+        flat = array.reshape(-1)
+    elif array.flags.f_contiguous:
+        flat = array.T.reshape(-1)
+    else:
+        first = array[tuple(slice(n - 1, n) if s < 0 else slice(0, 1) for n, s in zip(array.shape, array.strides, strict=True))]
+        return np.lib.stride_tricks.as_strided(first.reshape(1), (span,), (array.itemsize,), writeable=False)
+    flat = flat.view()
+    flat.flags.writeable = False
+    return flat
+
+
+def _pieces(axes: list[_Axis]) -> tuple[list[Tile], int, list[_Axis]] | None:
+    """Large tiles (before they are split), the number of features in memory order, and the axes that number them."""
+    inner = axes[-1]
+    kept = [axis for axis in axes if axis.kept]
+    if not inner.kept:
+        if kept and inner.length < LONG_RUN:
+            # short runs: number each of their places as a feature of its own, and add those up in the end
+            if len(axes) < 2 or not axes[-2].kept or axes[-2].stride != inner.length:
+                return None
+            rest = math.prod(axis.length for axis in axes[:-2] if not axis.kept)
+            if rest < 64 or inner.length * math.prod(axis.length for axis in kept) > 1 << 20:
+                return None
+            wide = _Axis(axes[-2].length * inner.length, 1, (-1,))
+            found = _pieces([*axes[:-2], wide])
+            return found and (found[0], found[1], [*found[2][:-1], axes[-2], inner])
+        return _runs(axes, kept)
+    lanes = inner.length
+    outer = axes[:-1]
+    row = outer.pop() if outer and not outer[-1].kept else _Axis(1, 0, ())
+    repeat = outer.pop() if outer and not outer[-1].kept else _Axis(1, 0, ())
+    if outer and row.length * repeat.length * lanes < SMALL_TILE:
+        return None
+    tiles = []
+    for start, feature in _places(outer, kept):
+        tiles.append(Tile(start, repeat.length, repeat.stride, row.length, row.stride, lanes, lanes, feature))
+    return tiles, math.prod(axis.length for axis in kept), kept
+
+
+def _runs(axes: list[_Axis], kept: list[_Axis]) -> tuple[list[Tile], int, list[_Axis]]:
+    """Tiles of one feature each: runs of neighbouring values."""
+    run = axes[-1]
+    outer = axes[:-1]
+    repeat = max((axis for axis in outer if not axis.kept), key=lambda axis: axis.length, default=_Axis(1, 0, ()))
+    if repeat in outer:
+        outer.remove(repeat)
+    tiles = []
+    for start, feature in _places(outer, kept):
+        tiles.append(Tile(start, repeat.length, repeat.stride, 1, 0, run.length, 1, feature))
+    return tiles, math.prod(axis.length for axis in kept), kept
+
+
+def _places(outer: list[_Axis], kept: list[_Axis]) -> Iterator[tuple[int, int]]:
+    """Start and first feature for every index of the outer axes."""
+    weights, size = {}, 1
+    for axis in reversed(kept):
+        weights[axis] = size
+        size *= axis.length
+    for index in product(*(range(axis.length) for axis in outer)):
+        start = sum(i * axis.stride for i, axis in zip(index, outer, strict=True))
+        yield start, sum(i * weights[axis] for i, axis in zip(index, outer, strict=True) if axis.kept)
+
+
+def _split(tile: Tile, strip: int, share: int, features: int) -> Iterator[Tile]:
+    """Cut a tile into pieces of at most ``strip`` lanes and about ``share`` elements."""
+    if tile.period == 1 and tile.lanes > 1:
+        yield from _split_run(tile, share)
+        return
+    n = tile.lanes
+    if tile.stride == n and tile.outer == 1 and n < strip // 2:
+        # narrow rows: several rows side by side are one row of more lanes
+        step = 8 // math.gcd(n, 8)
+        most = max(strip // 4, step * n)
+        times = max(step, most // n // step * step)
+        if times * n <= strip and tile.rows >= times:
+            whole = tile.rows // times
+            head = tile._replace(rows=whole, stride=times * n, lanes=times * n)
+            yield from _split_rows(head, share)
+            if rest := tile.rows - whole * times:
+                yield tile._replace(start=tile.start + whole * times * n, rows=1, stride=0, lanes=rest * n)
+            return
+    # wide rows: strips of whole vectors, never one short strip at the end
+    count = -(-n // strip)
+    width = -(-n // count) + 15 & -16 if count > 1 else n
+    for first in range(0, n, width):
+        lanes = min(width, n - first)
+        part = tile._replace(start=tile.start + first, lanes=lanes, period=lanes, feature=tile.feature + first)
+        yield from _split_rows(part, share)
+
+
+def _split_run(tile: Tile, share: int) -> Iterator[Tile]:
+    """A run as rows of 64 lanes, and what is left as one short row."""
+    lanes = 64
+    whole = tile.lanes // lanes
+    if whole:
+        yield from _split_rows(tile._replace(rows=whole, stride=lanes, lanes=lanes), share)
+    if rest := tile.lanes - whole * lanes:
+        last = tile._replace(start=tile.start + whole * lanes, lanes=rest, rows=tile.outer, stride=tile.step, outer=1)
+        yield last._replace(step=0)
+
+
+def _split_rows(tile: Tile, share: int) -> Iterator[Tile]:
+    if tile.outer > 1:
+        count = max(1, share // max(1, tile.rows * tile.lanes))
+        for first in range(0, tile.outer, count):
+            part = tile._replace(start=tile.start + first * tile.step, outer=min(count, tile.outer - first))
+            yield part
+        return
+    count = max(64, share // tile.lanes // 64 * 64)
+    for first in range(0, tile.rows, count):
+        yield tile._replace(start=tile.start + first * tile.stride, rows=min(count, tile.rows - first))
+
+
+class Block(NamedTuple):
+    """A part to copy together: ``view`` has the reduced axes first, then the kept ones."""
+
+    rows: tuple[slice, ...]
+    kept: tuple[slice, ...]
+    feature: int
+
+
+def blocks(reduced: tuple[int, ...], kept: tuple[int, ...], features: int, elements: int) -> Iterator[Block]:
+    """Cut an array, given the lengths of its axes, into blocks of contiguous features and at most ``elements``."""
+    for columns in _ranges(kept, features):
+        feature = 0
+        for part, length in zip(columns, kept, strict=True):
+            feature = feature * length + part.start
+        width = math.prod(part.stop - part.start for part in columns)
+        for rows in _ranges(reduced, max(1, elements // width)):
+            yield Block(rows, columns, feature)
+
+
+def _ranges(lengths: tuple[int, ...], most: int) -> Iterator[tuple[slice, ...]]:
+    """Slices that cover all indexes in C order, each with at most ``most`` of them."""
+    whole, cut = 1, len(lengths)
+    while cut and whole * lengths[cut - 1] <= most:
+        cut -= 1
+        whole *= lengths[cut]
+    tail = tuple(slice(0, n) for n in lengths[cut:])
+    if not cut:
+        yield tail
+        return
+    step = max(1, most // whole)
+    n = lengths[cut - 1]
+    for head in product(*(range(length) for length in lengths[: cut - 1])):
+        for first in range(0, n, step):
+            yield (*(slice(i, i + 1) for i in head), slice(first, min(first + step, n)), *tail)

@@ -1,0 +1,87 @@
+"""Exact sums as values: whole numbers of any size times a power of two, one for each feature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+Integers = NDArray[np.int64]
+
+
+class Sums(NamedTuple):
+    """Feature j is ``sum(limbs[i, j] * 2**(exponent + 32*i))``; one form for each value (see ``canonical``)."""
+
+    exponent: int
+    limbs: Integers
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Sums) and self.exponent == other.exponent and np.array_equal(self.limbs, other.limbs)
+        )
+
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
+    def __hash__(self) -> int:
+        return hash((self.exponent, self.limbs.shape, self.limbs.tobytes()))
+
+
+def canonical(exponent: int, limbs: Integers) -> Sums:
+    """Carry, and drop rows that say nothing, so that equal values have equal limbs; ``exponent`` is a multiple of 32."""
+    from fastnorm._kernels.limbs import carry, trim
+
+    out = np.empty((limbs.shape[0] + 1, limbs.shape[1]), np.int64)
+    carry(limbs, out)
+    low, high = trim(out)
+    if low == high:
+        return Sums(0, out[:0])
+    kept = out[low:high]
+    return Sums(exponent + 32 * low, kept if low == 0 and high + 1 >= len(out) else kept.copy())
+
+
+def add(left: Sums, right: Sums, sign: int = 1) -> Sums:
+    """Return ``left + sign * right``."""
+    from fastnorm._kernels import limbs as kernels
+
+    parts = [(part, factor) for part, factor in ((left, 1), (right, sign)) if len(part.limbs)]
+    if not parts:
+        return left
+    low = min(part.exponent for part, _ in parts)
+    high = max(part.exponent + 32 * len(part.limbs) for part, _ in parts)
+    out = np.zeros(((high - low) // 32, left.limbs.shape[1]), np.int64)
+    for part, factor in parts:
+        kernels.add(out, (part.exponent - low) // 32, part.limbs, factor)
+    return canonical(low, out)
+
+
+def to_integers(sums: Sums) -> list[int]:
+    """Each feature as a Python int, in units of ``2**sums.exponent``."""
+    count = len(sums.limbs)
+    if not count:
+        return [0] * sums.limbs.shape[1]
+    data = np.ascontiguousarray(sums.limbs.astype("<u4").T).tobytes()
+    size = 4 * count
+    return [int.from_bytes(data[at : at + size], "little", signed=True) for at in range(0, len(data), size)]
+
+
+def from_integers(exponent: int, values: Iterable[int]) -> Sums:
+    """Return sums of ``values[j] * 2**exponent``; ``exponent`` is a multiple of 32."""
+    numbers = list(values)
+    count = max((value.bit_length() for value in numbers), default=0) // 32 + 1
+    data = b"".join(value.to_bytes(4 * count, "little", signed=True) for value in numbers)
+    limbs = np.frombuffer(data, "<i4").reshape(len(numbers), count).T.astype(np.int64)
+    limbs[:-1] &= 0xFFFFFFFF
+    return canonical(exponent, np.ascontiguousarray(limbs))
+
+
+def fold(limbs: Integers, outer: int, features: int, inner: int) -> Integers:
+    """Add groups of columns: columns are ``(outer, features, inner)`` in C order, limbs are carried before."""
+    from fastnorm._kernels.limbs import carry
+
+    out = np.empty((len(limbs) + 1, limbs.shape[1]), np.int64)
+    carry(limbs, out)
+    total: Any = out.reshape(len(out), outer, features, inner).sum(axis=(1, 3))
+    return np.ascontiguousarray(total)
