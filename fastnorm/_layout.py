@@ -140,7 +140,7 @@ def tiling(array: Array, kept: tuple[int, ...], strip: int, share: int) -> Tilin
     order = tuple(index for axis in memory for index in axis.kept or (-1,))
     shape = tuple(n for axis in memory for n in ([array.shape[i] for i in axis.kept] or [axis.length]))
     flat = _flat(array, offset, span)
-    tiles = [tile for block in blocks for tile in _split(block, strip, share, features)]
+    tiles = [tile for block in blocks for tile in split(block, strip, share)]
     return Tiling(flat, tiles, features, order, shape, tuple(index in flipped for index in order))
 
 
@@ -210,7 +210,7 @@ def _places(outer: list[_Axis], kept: list[_Axis]) -> Iterator[tuple[int, int]]:
         yield start, sum(i * weights[axis] for i, axis in zip(index, outer, strict=True) if axis.kept)
 
 
-def _split(tile: Tile, strip: int, share: int, features: int) -> Iterator[Tile]:
+def split(tile: Tile, strip: int, share: int) -> Iterator[Tile]:
     """Cut a tile into pieces of at most ``strip`` lanes and about ``share`` elements."""
     if tile.period == 1 and tile.lanes > 1:
         yield from _split_run(tile, share)

@@ -29,12 +29,20 @@ class Sums(NamedTuple):
         return hash((self.exponent, self.limbs.shape, self.limbs.tobytes()))
 
 
-def canonical(exponent: int, limbs: Integers) -> Sums:
-    """Carry, and drop rows that say nothing, so that equal values have equal limbs; ``exponent`` is a multiple of 32."""
-    from fastnorm._kernels.limbs import carry, trim
+def carried(limbs: Integers) -> Integers:
+    """The same numbers with all carries done: one row more, each limb below 2**32 but the signed last."""
+    from fastnorm._kernels.limbs import carry
 
     out = np.empty((limbs.shape[0] + 1, limbs.shape[1]), np.int64)
     carry(limbs, out)
+    return out
+
+
+def canonical(exponent: int, limbs: Integers) -> Sums:
+    """Carry, and drop rows that say nothing, so that equal values have equal limbs; ``exponent`` is a multiple of 32."""
+    from fastnorm._kernels.limbs import trim
+
+    out = carried(limbs)
     low, high = trim(out)
     if low == high:
         return Sums(0, out[:0])
@@ -75,13 +83,3 @@ def from_integers(exponent: int, values: Iterable[int]) -> Sums:
     limbs = np.frombuffer(data, "<i4").reshape(len(numbers), count).T.astype(np.int64)
     limbs[:-1] &= 0xFFFFFFFF
     return canonical(exponent, np.ascontiguousarray(limbs))
-
-
-def fold(limbs: Integers, outer: int, features: int, inner: int) -> Integers:
-    """Add groups of columns: columns are ``(outer, features, inner)`` in C order, limbs are carried before."""
-    from fastnorm._kernels.limbs import carry
-
-    out = np.empty((len(limbs) + 1, limbs.shape[1]), np.int64)
-    carry(limbs, out)
-    total: Any = out.reshape(len(out), outer, features, inner).sum(axis=(1, 3))
-    return np.ascontiguousarray(total)

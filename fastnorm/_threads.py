@@ -121,9 +121,9 @@ def share(work: Callable[[Iterator[T]], R], items: Collection[T], threads: int) 
     """Call `work(claimed)` in up to `threads` threads, this one among them, and list the results.
 
     Each item comes out of exactly one worker's `claimed`; `work` must take items until there are
-    none. A thread still busy elsewhere when the items run out does not run `work` at all, so there
-    may be fewer results than `threads`, in any order, but at least one. One thread, one item, or a
-    call from inside `work` runs inline.
+    none. A thread that comes when the items have run out does not run `work` at all, so there may
+    be fewer results than `threads`, in any order, but at least one. One thread, one item, or a call
+    from inside `work` runs inline.
 
     When a worker raises, the hand-out stops, the others finish the item they have, and the first
     exception is raised here. A Ctrl-C does the same, between two items of the calling thread. Once
@@ -177,10 +177,13 @@ class _Job:
 
     def __next__(self) -> Any:
         with self._lock:
-            return next(self._items)
+            for item in self._items:
+                return item
+            self._open = False
+            raise StopIteration
 
     def join_in(self, claimed: Iterator[Any] | None = None) -> None:
-        """Be one of the workers, unless the job is over."""
+        """Be one of the workers, unless nothing is left to do."""
         with self._lock:
             if not self._open:
                 return
@@ -198,7 +201,7 @@ class _Job:
 
     def _fail(self, error: BaseException) -> None:
         with self._lock:
-            self._items = iter(())
+            self._open, self._items = False, iter(())
             if self._failure is None or not isinstance(error, Exception):
                 self._failure = error  # even as the second one: a Ctrl-C is never swallowed
 

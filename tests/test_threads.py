@@ -1,5 +1,6 @@
 """The laws of fastnorm._threads, with real threads, forks, signals and files."""
 
+import faulthandler
 import gc
 import itertools
 import multiprocessing
@@ -39,7 +40,9 @@ def fresh_pool_and_handler(monkeypatch):
     monkeypatch.delenv(VARIABLE, raising=False)
     earlier = signal.getsignal(signal.SIGINT)
     stop_all_pools()
+    faulthandler.dump_traceback_later(3 * GUARD, exit=True)  # rather than hang for ever
     yield
+    faulthandler.cancel_dump_traceback_later()
     signal.signal(signal.SIGINT, earlier)
     stop_all_pools()
 
@@ -96,6 +99,7 @@ class Occupied:
         self.caller = threading.Thread(target=share, args=(self.work, many, self.threads + 1))
         self.caller.start()
         self.all_in.wait(GUARD)
+        return self
 
     def __exit__(self, *_):
         self.go_home.set()
@@ -308,6 +312,22 @@ def test_a_busy_pool_leaves_the_caller_to_itself():
     """When every pool thread is busy the caller does all items alone, at once."""
     with Occupied(2):
         assert [(threading.get_ident(), list(range(9)))] == share(meet(1), range(9), 3)
+
+
+def test_a_thread_that_finds_no_item_left_does_not_work():
+    """Who comes while the last items are being finished is not even counted."""
+
+    def work(claimed):
+        items = list(claimed)
+        occupied.go_home.set()
+        # The pool's only thread gets to this call by way of ours.
+        other = threading.Thread(target=share, args=(meet(2), range(2), 2))
+        other.start()
+        other.join(GUARD)
+        return items
+
+    with Occupied(1) as occupied:
+        assert [[0, 1]] == share(work, range(2), 2)
 
 
 def test_a_worker_that_came_too_late_holds_no_data():

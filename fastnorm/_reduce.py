@@ -1,0 +1,253 @@
+"""From an array to exact sums: tiles or copied blocks, scanned by all workers, merged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from functools import partial, reduce
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnorm import _layout, _sums, _threads
+from fastnorm._layout import Array, Block, Tile
+from fastnorm._sums import Integers, Sums
+
+WIDE = 2048  # features from which workers share columns, not rows: one state for all of them
+STRIP, WIDE_STRIP = 64, 256  # lanes of a tile
+SHARE = 1 << 20  # elements of a unit of work
+SMALL = 1 << 16  # elements below which threads cost more than they give
+COPIED = 1 << 18  # elements of a copied block
+
+# Limbs (in units of 32 bits, from, to) of the sums of x, of x**2 and of the weights, which hold any data of a kind.
+_RANGES = {
+    "narrow": ((-5, 5), (-10, 9), (0, 0)),
+    "double": ((-34, 33), (-68, 65), (0, 0)),
+    "integer": ((0, 5), (0, 8), (0, 0)),
+    "weighted": ((-68, 65), (-102, 97), (-34, 33)),
+}
+_LOWEST = {"narrow": -149, "double": -1074, "integer": 0, "weighted": -1074}
+_COUNTS = 3  # rows of a state before its limbs: NaN, +inf, -inf
+
+
+class Counted(NamedTuple):
+    """What a scan found, in the order of the features."""
+
+    missing: Integers
+    posinf: Integers
+    neginf: Integers
+    total: Sums
+    square: Sums
+    weight: Sums
+
+
+class _State:
+    """The sums of one worker while it scans: limbs with deferred carries, and which of their rows are in use."""
+
+    def __init__(self, kind: str, features: int, shared: _State | None = None) -> None:
+        self.shared = shared is not None  # with workers that have other columns
+        ranges = _RANGES[kind]
+        first, layout = _COUNTS, []
+        for low, high in ranges:
+            layout += [first, 32 * low]
+            first += high - low
+        self.layout = np.array([*layout, _LOWEST[kind]], np.int64)
+        self.rows = np.zeros((first, features), np.int64) if shared is None else shared.rows
+        self.span = np.array([first, 0, first, 0, first, 0], np.int64)
+
+    def limbs(self, side: int) -> tuple[int, Integers]:
+        low, high = int(self.span[2 * side]), int(self.span[2 * side + 1])
+        exponent = int(self.layout[2 * side + 1]) + 32 * (low - int(self.layout[2 * side]))
+        return (exponent, self.rows[low:high]) if high else (0, self.rows[:0])
+
+    def carry(self) -> None:
+        """Do the carries now, so that limbs cannot overflow however long the scan."""
+        for side in range(3):
+            exponent, limbs = self.limbs(side)
+            done = _sums.canonical(exponent, limbs)
+            if len(limbs):
+                limbs[:] = 0
+                at = (done.exponent - exponent) // 32
+                self.rows[int(self.span[2 * side]) + at :][: len(done.limbs)] = done.limbs
+                self.span[2 * side + 1] = max(self.span[2 * side + 1], self.span[2 * side] + at + len(done.limbs))
+
+    def counted(self, order: Callable[[Integers], Integers] | None = None) -> Counted:
+        """The sums as values, with their columns put in ``order``."""
+
+        def sums(side: int) -> Sums:
+            exponent, limbs = self.limbs(side)
+            if order is not None and len(limbs):
+                limbs = order(_sums.carried(limbs))
+            return _sums.canonical(exponent, limbs)
+
+        counts = self.rows[:_COUNTS] if order is None else order(self.rows[:_COUNTS])
+        missing, posinf, neginf = counts.copy()
+        return Counted(missing, posinf, neginf, *(sums(side) for side in range(3)))
+
+
+def _merge(left: Counted, right: Counted) -> Counted:
+    return Counted(
+        left.missing + right.missing,
+        left.posinf + right.posinf,
+        left.neginf + right.neginf,
+        _sums.add(left.total, right.total),
+        _sums.add(left.square, right.square),
+        _sums.add(left.weight, right.weight),
+    )
+
+
+def _kind(dtype: np.dtype[Any]) -> str:
+    if dtype.kind in "biu":
+        return "integer"
+    return "double" if dtype == np.float64 else "narrow"
+
+
+def _native(array: Array) -> Array:
+    """The same memory with a dtype that kernels have: bits of 16-bit floats, bytes of bool, int64 of uint64."""
+    if array.dtype.kind == "b":
+        return array.view(np.uint8)
+    if array.dtype.kind in "fV" and array.dtype.itemsize == 2:
+        return array.view(np.uint16)
+    if array.dtype == np.uint64:
+        return array.view(np.int64)
+    return array
+
+
+class _Scanner:
+    """A worker's scratch and state, bound to the kernel for one dtype."""
+
+    def __init__(self, dtype: np.dtype[Any], state: _State) -> None:
+        from fastnorm._kernels import exact
+
+        self.kernels = exact
+        self.state = state
+        self.seen = 0
+        self.integers = np.zeros(exact.INTEGERS, np.int64)
+        self.floats = np.empty(exact.FLOATS)
+        self.half = dtype.kind in "fV" and dtype.itemsize == 2
+        self.tile = np.empty(1 << 16, np.float32) if self.half else None
+        self.is_float16 = dtype.kind == "f"
+        self.is_integer = dtype.kind in "biu"
+        self.mask = 0xFFFFF if dtype == np.uint64 else -1
+
+    def add(self, flat: Array, tile: Tile) -> None:
+        state = self.state
+        self.seen += tile.outer * tile.rows * tile.lanes
+        if self.seen > 1 << 28 and not state.shared:
+            state.carry()
+            self.seen = 0
+        if self.is_integer:
+            self.kernels.scan_integer(flat, self.mask, *tile, self.integers, state.rows, state.layout, state.span)
+        elif self.half:
+            self.kernels.scan_half(
+                flat, self.is_float16, *tile, self.floats, self.integers, self.tile, state.rows, state.layout, state.span
+            )
+        else:
+            self.kernels.scan(flat, *tile, self.floats, self.integers, state.rows, state.layout, state.span)
+
+    def add_weighted(self, flat: Array, weights: Array, rows: int, columns: int, feature: int) -> None:
+        state = self.state
+        self.kernels.scan_weighted(flat, weights, rows, columns, feature, state.rows, state.layout, state.span)
+
+
+def count(array: Array, kept: tuple[int, ...], weights: NDArray[np.float64] | None, threads: int | None) -> Counted:
+    """Scan ``array`` (see ``_layout.as_array``), whose axes ``kept`` number the features."""
+    mask = np.ma.getmask(array)
+    plain = np.asarray(np.ma.getdata(array))
+    workers = 1 if array.size < SMALL else _threads.count(threads)
+    if weights is None and mask is np.ma.nomask:
+        wide = math.prod(array.shape[axis] for axis in kept) >= WIDE
+        if wide:
+            per_worker = -(-math.prod(array.shape[axis] for axis in kept) // (4 * workers))
+            found = _layout.tiling(plain, kept, max(STRIP, min(WIDE_STRIP, per_worker)), 1 << 62)
+        else:
+            found = _layout.tiling(plain, kept, STRIP, max(1 << 14, min(SHARE, array.size // (4 * workers))))
+        if found is not None:
+            return _count_tiles(plain.dtype, found, wide, workers)
+    return _count_blocks(plain, mask, kept, weights, workers)
+
+
+def _count_tiles(dtype: np.dtype[Any], found: _layout.Tiling, wide: bool, workers: int) -> Counted:
+    flat = _native(found.flat)
+    kind = _kind(dtype)
+    disjoint = wide and sum(tile.period for tile in found.tiles) == found.features
+    shared = _State(kind, found.features) if disjoint else None
+
+    def work(tiles: Iterator[Tile]) -> _State:
+        state = _State(kind, found.features, shared)
+        scanner = _Scanner(dtype, state)
+        for tile in tiles:
+            scanner.add(flat, tile)
+        return state
+
+    states = _threads.share(work, found.tiles, workers)
+    if shared is not None:
+        for state in states:
+            shared.span[0::2] = np.minimum(shared.span[0::2], state.span[0::2])
+            shared.span[1::2] = np.maximum(shared.span[1::2], state.span[1::2])
+        states = [shared]
+    straight = found.order == tuple(sorted(found.order)) and not any(found.flipped) and -1 not in found.order
+    order = None if straight else partial(_to_kept_order, found)
+    return reduce(_merge, (state.counted(order) for state in states))
+
+
+def _to_kept_order(found: _layout.Tiling, columns: Integers) -> Integers:
+    """Columns from the order in memory to that of the kept axes; pseudo features are added up."""
+    cube = columns.reshape(len(columns), *found.order_shape)
+    cube = cube[(slice(None), *(slice(None, None, -1 if flipped else 1) for flipped in found.flipped))]
+    cube = cube.sum(axis=tuple(1 + place for place, axis in enumerate(found.order) if axis == -1))
+    axes = [axis for axis in found.order if axis != -1]
+    cube = cube.transpose(0, *(1 + axes.index(axis) for axis in sorted(axes)))
+    return np.ascontiguousarray(cube.reshape(len(columns), -1))
+
+
+def _count_blocks(
+    plain: Array, mask: Any, kept: tuple[int, ...], weights: NDArray[np.float64] | None, workers: int
+) -> Counted:
+    """Any layout, masked or weighted: copy blocks together where they are not contiguous, then scan them."""
+    reduced = tuple(axis for axis in range(plain.ndim) if axis not in kept)
+    view = plain.transpose(*reduced, *kept)
+    hidden = None if mask is np.ma.nomask else mask.transpose(*reduced, *kept)
+    lengths, kept_lengths = view.shape[: len(reduced)], view.shape[len(reduced) :]
+    features = math.prod(kept_lengths)
+    by_row = None if weights is None else weights.reshape(lengths)
+    dtype = np.dtype(np.float64) if weights is not None else plain.dtype.newbyteorder("=")
+    kind = "weighted" if weights is not None else _kind(dtype)
+    jobs = list(_layout.blocks(lengths, kept_lengths, min(features, WIDE), COPIED)) if plain.size else []
+
+    def work(items: Iterator[Block]) -> Counted:
+        state = _State(kind, features)
+        scanner = _Scanner(dtype, state)
+        scratch = np.empty(0, dtype)
+        for block in items:
+            index = (*block.rows, *block.kept)
+            part = view[index]
+            rows = math.prod(part.shape[: len(reduced)])
+            columns = part.size // rows
+            mine = slice(block.feature, block.feature + columns)
+            gone = None if hidden is None else hidden[index]
+            if gone is not None or part.dtype != dtype or not (part.flags.c_contiguous and part.flags.aligned):
+                if scratch.size < part.size:
+                    scratch = np.empty(part.size, dtype)
+                copy = scratch[: part.size].reshape(part.shape)
+                np.copyto(copy, part, casting="unsafe")
+                part = copy
+            if gone is not None:
+                part[gone] = 0 if by_row is None else np.nan
+                if by_row is None:
+                    state.rows[0, mine] += gone.reshape(rows, columns).sum(axis=0)
+            flat = part.reshape(-1).view()
+            flat.flags.writeable = False
+            if by_row is not None:
+                row_weights = np.ascontiguousarray(by_row[block.rows]).reshape(-1)
+                scanner.add_weighted(flat, row_weights, rows, columns, block.feature)
+                continue
+            tile = Tile(0, 1, 0, rows, columns, columns, columns, block.feature)
+            for piece in _layout.split(tile, STRIP, 1 << 62):
+                scanner.add(_native(flat), piece)
+        return state.counted()
+
+    if not jobs:
+        return _State(kind, features).counted()
+    return reduce(_merge, _threads.share(work, jobs, workers))

@@ -1,0 +1,106 @@
+"""From exact sums to correctly rounded statistics, in whole numbers."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnorm import _sums
+from fastnorm._reduce import Counted
+from fastnorm._sums import Integers
+
+Floats = NDArray[np.float64]
+
+
+class Statistics(NamedTuple):
+    """Correctly rounded values of each feature; NaN where there is no data."""
+
+    weight: Floats
+    mean: Floats
+    mean_low: Floats
+    variance: Floats
+    std: Floats
+
+
+def of(count: Integers, counted: Counted) -> Statistics:
+    """Return the statistics of sums; source: mean = S/n, variance = (n*Q - S**2)/n**2."""
+    out = Statistics(*np.full((5, len(count)), np.nan))
+    weights, weight_exponent = _weights(count, counted)
+    totals, squares = _sums.to_integers(counted.total), _sums.to_integers(counted.square)
+    e, f, g = counted.total.exponent, counted.square.exponent, weight_exponent
+    for j, (n, total, square) in enumerate(zip(weights, totals, squares, strict=True)):
+        out.weight[j] = quotient(n, 1, g)
+        if not n:
+            continue
+        mean = quotient(total, n, e - g)
+        low_num, low_den = mean.as_integer_ratio()
+        # S/n - mean over a common denominator
+        num, den, power = _difference((total, n, e - g), (low_num, low_den, 0))
+        numerator, exponent = _spread(n, g, total, e, square, f)
+        out.mean[j] = mean
+        out.mean_low[j] = quotient(num, den, power)
+        out.variance[j] = quotient(numerator, n * n, exponent - 2 * g)
+        out.std[j] = root(numerator, n * n, exponent - 2 * g)
+    return out
+
+
+def impossible(count: Integers, counted: Counted) -> int | None:
+    """Return the first feature whose sums no data can have, or None."""
+    weights, g = _weights(count, counted)
+    totals, squares = _sums.to_integers(counted.total), _sums.to_integers(counted.square)
+    e, f = counted.total.exponent, counted.square.exponent
+    for j, (n, total, square) in enumerate(zip(weights, totals, squares, strict=True)):
+        values = int(count[j])
+        if n < 0 or (n == 0 and (total or square)) or (values == 0 and n):
+            return j
+        spread = _spread(n, g, total, e, square, f)[0]
+        if spread < 0 or (values == 1 and spread):
+            return j
+    return None
+
+
+def _weights(count: Integers, counted: Counted) -> tuple[list[int], int]:
+    """Weights as whole numbers: ``counted.weight``, in which unweighted rows do not stand (see ``_reduce.merge``)."""
+    if counted.weight is None:
+        return [int(n) for n in count], 0
+    return _sums.to_integers(counted.weight), counted.weight.exponent
+
+
+def _spread(n: int, g: int, total: int, e: int, square: int, f: int) -> tuple[int, int]:
+    """n*Q - S**2 as (whole number, exponent)."""
+    low = min(g + f, 2 * e)
+    return (n * square << g + f - low) - (total * total << 2 * e - low), low
+
+
+def _difference(left: tuple[int, int, int], right: tuple[int, int, int]) -> tuple[int, int, int]:
+    """a/b * 2**c - d/e * 2**f as (numerator, denominator, exponent)."""
+    (a, b, c), (d, e, f) = left, right
+    low = min(c, f)
+    return (a * e << c - low) - (d * b << f - low), b * e, low
+
+
+def quotient(numerator: int, denominator: int, exponent: int) -> float:
+    """Return the float64 nearest to ``numerator / denominator * 2**exponent`` (ties to even; inf beyond the range)."""
+    try:
+        if exponent >= 0:
+            return (numerator << exponent) / denominator
+        return numerator / (denominator << -exponent)
+    except OverflowError:
+        return math.copysign(math.inf, numerator)
+
+
+def root(numerator: int, denominator: int, exponent: int) -> float:
+    """Return the float64 nearest to the square root of ``numerator / denominator * 2**exponent``."""
+    if numerator == 0:
+        return 0.0
+    if exponent & 1:
+        numerator, exponent = numerator << 1, exponent - 1
+    shift = max(0, 128 - numerator.bit_length() + denominator.bit_length())
+    shift += shift & 1
+    whole, rest = divmod(numerator << shift, denominator)
+    low = math.isqrt(whole)
+    # one more bit says whether anything lies beyond: enough to round rightly
+    return quotient(2 * low + (low * low != whole or rest != 0), 1, (exponent - shift) // 2 - 1)

@@ -1,0 +1,305 @@
+"""Moments: the exact counts and sums of a data set, as an immutable value that adds and subtracts."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastnorm import _layout, _reduce, _statistics, _sums
+from fastnorm._reduce import Counted
+
+Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
+
+
+class Moments:
+    """Exact counts, sums and sums of squares of each feature of some rows.
+
+    Make one with `Moments.of`, combine with ``+`` and ``-``. Two are equal exactly when their rows have the same
+    counts and sums, however they were split, ordered or laid out. Statistics are correctly rounded float64: the
+    nearest to the exact value. Arrays are read-only and have the shape of the axes that were kept.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnorm import Moments
+    >>> a, b = Moments.of(np.array([[1.0, 10.0], [2.0, 30.0]])), Moments.of(np.array([[6.0, 20.0]]))
+    >>> (a + b).mean
+    array([ 3., 20.])
+    >>> (a + b) - b == a
+    True
+    """
+
+    __slots__ = ("_counted", "_rows", "_shape", "_statistics")
+
+    _counted: Counted
+    _rows: int
+    _shape: tuple[int, ...]
+    _statistics: _statistics.Statistics | None
+
+    def __init__(self) -> None:
+        raise TypeError("Moments are made by Moments.of(x), Moments.from_bytes(data) or Moments.from_dict(data)")
+
+    @classmethod
+    def of(
+        cls,
+        x: ArrayLike,
+        axis: int | tuple[int, ...] | None = -1,
+        weights: ArrayLike | None = None,
+        threads: int | None = None,
+    ) -> Moments:
+        """Return the moments of ``x``, reduced over all axes but ``axis``.
+
+        Parameters
+        ----------
+        x : array_like
+            Real numbers of up to 64 bits (floats, bfloat16, integers, bool) in any layout; NaN and masked elements
+            are counted as missing, infinities apart. Read without a copy where its dtype is native.
+        axis : int, tuple of int or None
+            The axes that are kept, as in Keras: -1 gives one feature for each column, None a single feature.
+        weights : array_like, optional
+            One finite number >= 0 for each row, in the shape of the reduced axes.
+        threads : int, optional
+            Most threads to use; the result does not depend on it.
+
+        Raises
+        ------
+        TypeError
+            If ``x`` or ``weights`` are not real numbers.
+        ValueError
+            If ``x`` is 0-dimensional or has no features, or ``axis`` or ``weights`` do not fit it.
+
+        Examples
+        --------
+        >>> Moments.of([[1, 2], [3, 6]]).variance
+        array([1., 4.])
+        """
+        array = _layout.as_array(x)
+        kept = _layout.kept_axes(axis, array.ndim)
+        shape = tuple(array.shape[index] for index in kept)
+        if 0 in shape:
+            raise ValueError(f"x has zero features (shape {array.shape}, kept axes {kept}); pass at least one column")
+        lengths = tuple(n for index, n in enumerate(array.shape) if index not in kept)
+        by_row = None if weights is None else _row_weights(weights, lengths)
+        counted = _reduce.count(array, kept, by_row, threads)
+        return cls._make(shape, math.prod(lengths), counted)
+
+    @classmethod
+    def _make(cls, shape: tuple[int, ...], rows: int, counted: Counted) -> Moments:
+        self = object.__new__(cls)
+        object.__setattr__(self, "_shape", shape)
+        object.__setattr__(self, "_rows", rows)
+        object.__setattr__(self, "_counted", counted)
+        object.__setattr__(self, "_statistics", None)
+        return self
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"Moments are immutable: cannot set {name!r}; combine them with + and - instead")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"Moments are immutable: cannot delete {name!r}")
+
+    def _array(self, values: NDArray[Any]) -> NDArray[Any]:
+        out = values.reshape(self._shape)
+        out.flags.writeable = False
+        return out
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the kept axes; the number of features is its product."""
+        return self._shape
+
+    @property
+    def rows(self) -> int:
+        """Rows seen, whatever they hold: positions along the reduced axes."""
+        return self._rows
+
+    @property
+    def count(self) -> Counts:
+        """Finite values of each feature (int64)."""
+        return self._array(_count(self._rows, self._counted))
+
+    @property
+    def missing(self) -> Counts:
+        """NaN and masked values of each feature (int64)."""
+        return self._array(self._counted.missing[:])
+
+    @property
+    def posinf(self) -> Counts:
+        """Values +inf of each feature (int64)."""
+        return self._array(self._counted.posinf[:])
+
+    @property
+    def neginf(self) -> Counts:
+        """Values -inf of each feature (int64)."""
+        return self._array(self._counted.neginf[:])
+
+    @property
+    def weight(self) -> Floats:
+        """Sum of the weights of the finite values of each feature (float64); their count without weights."""
+        return self._array(self._calculated().weight[:])
+
+    @property
+    def mean(self) -> Floats:
+        """Mean of the finite values, correctly rounded (float64); NaN where there are none."""
+        return self._array(self._calculated().mean[:])
+
+    @property
+    def mean_low(self) -> Floats:
+        """What `mean` lacks of the exact mean, correctly rounded: ``mean + mean_low`` has about 106 bits."""
+        return self._array(self._calculated().mean_low[:])
+
+    @property
+    def variance(self) -> Floats:
+        """Biased variance (divided by the count or weight), correctly rounded; 0 exactly for equal values."""
+        return self._array(self._calculated().variance[:])
+
+    @property
+    def std(self) -> Floats:
+        """Square root of the exact variance, correctly rounded (float64)."""
+        return self._array(self._calculated().std[:])
+
+    def _calculated(self) -> _statistics.Statistics:
+        if self._statistics is None:
+            count = _count(self._rows, self._counted)
+            object.__setattr__(self, "_statistics", _statistics.of(count, self._counted))
+        assert self._statistics is not None
+        return self._statistics
+
+    def __add__(self, other: Moments) -> Moments:
+        return self._combine(other, 1)
+
+    def __sub__(self, other: Moments) -> Moments:
+        result = self._combine(other, -1)
+        if isinstance(result, Moments):
+            _check_possible(result._rows, result._counted)
+        return result
+
+    def _combine(self, other: Moments, sign: int) -> Moments:
+        if not isinstance(other, Moments):
+            return NotImplemented
+        if self._shape != other._shape:
+            raise ValueError(
+                f"these Moments have features of shape {self._shape} and {other._shape}; "
+                "only Moments of the same features can be combined"
+            )
+        return Moments._make(
+            self._shape, self._rows + sign * other._rows, _reduce.merge(self._counted, other._counted, sign)
+        )
+
+    def _key(self) -> tuple[Any, ...]:
+        counted = self._counted
+        counts = (counted.missing.tobytes(), counted.posinf.tobytes(), counted.neginf.tobytes())
+        return self._shape, self._rows, *counts, counted.total, counted.square, counted.weight
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Moments) and self._key() == other._key()
+
+    def __hash__(self) -> int:
+        return hash(self._key())
+
+    def __repr__(self) -> str:
+        return f"Moments(rows={self._rows}, shape={self._shape})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Moments.from_bytes, (self.to_bytes(),)
+
+    def to_bytes(self) -> bytes:
+        """Return the exact state as bytes: versioned, checksummed, the same on every machine.
+
+        The format is described in docs/state.md.
+
+        Examples
+        --------
+        >>> Moments.from_bytes(Moments.of([[1.0], [2.0]]).to_bytes()).mean
+        array([1.5])
+        """
+        from fastnorm import _codec
+
+        return _codec.encode(self._shape, self._rows, self._counted)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Moments:
+        """Return the moments that `to_bytes` gave.
+
+        Raises
+        ------
+        ValueError
+            If the bytes are damaged, incomplete, of something else or of a newer version.
+        """
+        from fastnorm import _codec
+
+        shape, rows, counted = _codec.decode(data)
+        _check_possible(rows, counted)
+        return cls._make(shape, rows, counted)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the exact state as a dict of plain ints and lists, ready for JSON.
+
+        A sum is ``{"exponent": e, "values": [...]}``: feature j is ``int(values[j], 16) * 2**e``.
+
+        Examples
+        --------
+        >>> Moments.of([[1.0], [2.0]]).to_dict()["sum"]
+        {'exponent': 0, 'values': ['0x3']}
+        """
+        from fastnorm import _codec
+
+        return _codec.to_dict(self._shape, self._rows, self._counted)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Moments:
+        """Return the moments that `to_dict` gave.
+
+        Raises
+        ------
+        ValueError
+            If an entry is missing or cannot be of any data.
+        """
+        from fastnorm import _codec
+
+        shape, rows, counted = _codec.from_dict(data)
+        _check_possible(rows, counted)
+        return cls._make(shape, rows, counted)
+
+
+def _count(rows: int, counted: Counted) -> Counts:
+    return rows - counted.missing - counted.posinf - counted.neginf
+
+
+def _row_weights(weights: ArrayLike, lengths: tuple[int, ...]) -> Floats:
+    given = _layout.as_array(weights, "weights")
+    rows = math.prod(lengths)
+    if given.shape != lengths:
+        raise ValueError(
+            f"weights have shape {given.shape}, but x has rows of shape {lengths} (the axes that are reduced); "
+            f"pass one number for each of the {rows} rows"
+        )
+    array = np.ascontiguousarray(given, np.float64)
+    if np.ma.getmask(weights) is not np.ma.nomask or not np.isfinite(array).all():
+        raise ValueError("weights must be finite, but hold NaN, an infinity or a masked value; use 0 to leave a row out")
+    if (array < 0).any():
+        raise ValueError("weights must not be negative; use 0 to leave a row out, or `-` to remove rows exactly")
+    return array
+
+
+def _check_possible(rows: int, counted: Counted) -> None:
+    """Raise ValueError where no data can have these counts and sums."""
+    count = _count(rows, counted)
+    for name, values in (
+        ("count", count),
+        ("missing", counted.missing),
+        ("posinf", counted.posinf),
+        ("neginf", counted.neginf),
+    ):
+        if rows < 0 or (values < 0).any():
+            what = "rows" if rows < 0 else f"{name} of feature {int((values < 0).argmax())}"
+            raise ValueError(f"the {what} would be negative: these rows were not all part of the moments before")
+    if (bad := _statistics.impossible(count, counted)) is not None:
+        raise ValueError(
+            f"feature {bad} would have a negative variance or sums without values: "
+            "these rows were not all part of the moments before"
+        )
