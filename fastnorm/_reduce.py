@@ -19,6 +19,7 @@ STRIP, WIDE_STRIP = 64, 256  # lanes of a tile
 SHARE = 1 << 20  # elements of a unit of work
 SMALL = 1 << 16  # elements below which threads cost more than they give
 COPIED = 1 << 18  # elements of a copied block
+CARRY = 1 << 24  # elements after which a worker does its carries: far from what limbs hold, for 100 workers together
 
 # Limbs (in units of 32 bits, from, to) of the sums of x, of x**2 and of the weights, which hold any data of a kind.
 _RANGES = {
@@ -32,14 +33,37 @@ _COUNTS = 3  # rows of a state before its limbs: NaN, +inf, -inf
 
 
 class Counted(NamedTuple):
-    """What a scan found, in the order of the features."""
+    """What a scan found: ``rows`` for all features, the rest for each, in the order of the features."""
 
+    rows: int
     missing: Integers
     posinf: Integers
     neginf: Integers
     total: Sums
     square: Sums
-    weight: Sums
+    weight: Sums | None  # None where it equals the count: no weights, or all of them 1
+
+    @property
+    def count(self) -> Integers:
+        """Finite values of each feature."""
+        return self.rows - self.missing - self.posinf - self.neginf
+
+
+def merge(left: Counted, right: Counted, sign: int = 1) -> Counted:
+    """Return the sums of ``left + sign * right``."""
+    rows = left.rows + sign * right.rows
+    missing, posinf, neginf = (mine + sign * other for mine, other in zip(left[1:4], right[1:4], strict=True))
+    total = _sums.add(left.total, right.total, sign)
+    square = _sums.add(left.square, right.square, sign)
+    merged = Counted(rows, missing, posinf, neginf, total, square, None)
+    if left.weight is None and right.weight is None:
+        return merged
+    weight = _sums.add(left.weight or _as_sums(left.count), right.weight or _as_sums(right.count), sign)
+    return merged if weight == _as_sums(merged.count) else merged._replace(weight=weight)
+
+
+def _as_sums(count: Integers) -> Sums:
+    return _sums.canonical(0, count[np.newaxis])
 
 
 class _State:
@@ -47,6 +71,7 @@ class _State:
 
     def __init__(self, kind: str, features: int, shared: _State | None = None) -> None:
         self.shared = shared is not None  # with workers that have other columns
+        self.weighted = kind == "weighted"
         ranges = _RANGES[kind]
         first, layout = _COUNTS, []
         for low, high in ranges:
@@ -66,13 +91,22 @@ class _State:
         for side in range(3):
             exponent, limbs = self.limbs(side)
             done = _sums.canonical(exponent, limbs)
-            if len(limbs):
-                limbs[:] = 0
-                at = (done.exponent - exponent) // 32
-                self.rows[int(self.span[2 * side]) + at :][: len(done.limbs)] = done.limbs
-                self.span[2 * side + 1] = max(self.span[2 * side + 1], self.span[2 * side] + at + len(done.limbs))
+            limbs[:] = 0
+            if len(done.limbs):
+                first = int(self.span[2 * side]) + (done.exponent - exponent) // 32
+                self.rows[first : first + len(done.limbs)] = done.limbs
+                self.span[2 * side + 1] = max(self.span[2 * side + 1], first + len(done.limbs))
 
-    def counted(self, order: Callable[[Integers], Integers] | None = None) -> Counted:
+    def add(self, other: _State) -> None:
+        """Take in the sums of another worker."""
+        if other.rows is not self.rows:
+            self.rows[:_COUNTS] += other.rows[:_COUNTS]
+            for low, high in other.span.reshape(3, 2):
+                self.rows[low:high] += other.rows[low:high]
+        self.span[0::2] = np.minimum(self.span[0::2], other.span[0::2])
+        self.span[1::2] = np.maximum(self.span[1::2], other.span[1::2])
+
+    def counted(self, rows: int, order: Callable[[Integers], Integers] | None = None) -> Counted:
         """The sums as values, with their columns put in ``order``."""
 
         def sums(side: int) -> Sums:
@@ -83,18 +117,11 @@ class _State:
 
         counts = self.rows[:_COUNTS] if order is None else order(self.rows[:_COUNTS])
         missing, posinf, neginf = counts.copy()
-        return Counted(missing, posinf, neginf, *(sums(side) for side in range(3)))
-
-
-def _merge(left: Counted, right: Counted) -> Counted:
-    return Counted(
-        left.missing + right.missing,
-        left.posinf + right.posinf,
-        left.neginf + right.neginf,
-        _sums.add(left.total, right.total),
-        _sums.add(left.square, right.square),
-        _sums.add(left.weight, right.weight),
-    )
+        counted = Counted(rows, missing, posinf, neginf, sums(0), sums(1), None)
+        if not self.weighted:
+            return counted
+        weight = sums(2)
+        return counted if weight == _as_sums(counted.count) else counted._replace(weight=weight)
 
 
 def _kind(dtype: np.dtype[Any]) -> str:
@@ -134,7 +161,7 @@ class _Scanner:
     def add(self, flat: Array, tile: Tile) -> None:
         state = self.state
         self.seen += tile.outer * tile.rows * tile.lanes
-        if self.seen > 1 << 28 and not state.shared:
+        if self.seen > CARRY and not state.shared:
             state.carry()
             self.seen = 0
         if self.is_integer:
@@ -156,19 +183,46 @@ def count(array: Array, kept: tuple[int, ...], weights: NDArray[np.float64] | No
     mask = np.ma.getmask(array)
     plain = np.asarray(np.ma.getdata(array))
     workers = 1 if array.size < SMALL else _threads.count(threads)
-    if weights is None and mask is np.ma.nomask:
-        wide = math.prod(array.shape[axis] for axis in kept) >= WIDE
-        if wide:
-            per_worker = -(-math.prod(array.shape[axis] for axis in kept) // (4 * workers))
-            found = _layout.tiling(plain, kept, max(STRIP, min(WIDE_STRIP, per_worker)), 1 << 62)
-        else:
-            found = _layout.tiling(plain, kept, STRIP, max(1 << 14, min(SHARE, array.size // (4 * workers))))
-        if found is not None:
-            return _count_tiles(plain.dtype, found, wide, workers)
-    return _count_blocks(plain, mask, kept, weights, workers)
+    if weights is not None and plain.dtype.kind in "iu" and plain.dtype.itemsize == 8:
+        return _count_long_weighted(plain, mask, kept, weights, workers)
+    if weights is not None or mask is not np.ma.nomask:
+        return _count_blocks(plain, mask, kept, weights, workers)
+    features = math.prod(plain.shape[axis] for axis in kept)
+    rows = plain.size // features
+    if features >= WIDE:
+        strip, share = max(STRIP, min(WIDE_STRIP, features // (4 * workers))), 1 << 62
+    else:
+        strip, share = STRIP, max(1 << 14, min(SHARE, plain.size // (4 * workers)))
+    found = _layout.tiling(plain, kept, strip, share)
+    if found is None:
+        return _count_blocks(plain, mask, kept, None, workers)
+    return _count_tiles(plain.dtype, found, features >= WIDE, rows, workers)
 
 
-def _count_tiles(dtype: np.dtype[Any], found: _layout.Tiling, wide: bool, workers: int) -> Counted:
+def _count_long_weighted(
+    plain: Array, mask: Any, kept: tuple[int, ...], weights: NDArray[np.float64], workers: int
+) -> Counted:
+    """64-bit integers, which float64 does not hold: x = a * 2**32 + b, so x**2 = a**2 * 2**64 + 2ab * 2**32 + b**2."""
+    parts = []
+    for part in (plain >> 32, plain & 0xFFFFFFFF):
+        parts.append(_count_blocks(part.astype(np.float64), mask, kept, weights, workers))
+    product = (plain >> 32) * (plain & 0xFFFFFFFF)
+    for part in (product >> 32, product & 0xFFFFFFFF):
+        parts.append(_count_blocks(part.astype(np.float64), mask, kept, weights, workers))
+    a, b, c, d = parts
+
+    def total(*terms: tuple[Sums, int, int]) -> Sums:
+        """Add sums, each shifted by a power of two and taken several times."""
+        shifted = [Sums(s.exponent + shift, s.limbs) for s, shift, times in terms for _ in range(times) if len(s.limbs)]
+        return reduce(_sums.add, shifted, Sums(0, a.total.limbs[:0]))
+
+    return b._replace(
+        total=total((a.total, 32, 1), (b.total, 0, 1)),
+        square=total((a.square, 64, 1), (c.total, 64, 2), (d.total, 32, 2), (b.square, 0, 1)),
+    )
+
+
+def _count_tiles(dtype: np.dtype[Any], found: _layout.Tiling, wide: bool, rows: int, workers: int) -> Counted:
     flat = _native(found.flat)
     kind = _kind(dtype)
     disjoint = wide and sum(tile.period for tile in found.tiles) == found.features
@@ -181,15 +235,15 @@ def _count_tiles(dtype: np.dtype[Any], found: _layout.Tiling, wide: bool, worker
             scanner.add(flat, tile)
         return state
 
-    states = _threads.share(work, found.tiles, workers)
-    if shared is not None:
-        for state in states:
-            shared.span[0::2] = np.minimum(shared.span[0::2], state.span[0::2])
-            shared.span[1::2] = np.maximum(shared.span[1::2], state.span[1::2])
-        states = [shared]
+    total = _joined(_threads.share(work, found.tiles, workers))
     straight = found.order == tuple(sorted(found.order)) and not any(found.flipped) and -1 not in found.order
-    order = None if straight else partial(_to_kept_order, found)
-    return reduce(_merge, (state.counted(order) for state in states))
+    return total.counted(rows, None if straight else partial(_to_kept_order, found))
+
+
+def _joined(states: list[_State]) -> _State:
+    for state in states[1:]:
+        states[0].add(state)
+    return states[0]
 
 
 def _to_kept_order(found: _layout.Tiling, columns: Integers) -> Integers:
@@ -216,7 +270,7 @@ def _count_blocks(
     kind = "weighted" if weights is not None else _kind(dtype)
     jobs = list(_layout.blocks(lengths, kept_lengths, min(features, WIDE), COPIED)) if plain.size else []
 
-    def work(items: Iterator[Block]) -> Counted:
+    def work(items: Iterator[Block]) -> _State:
         state = _State(kind, features)
         scanner = _Scanner(dtype, state)
         scratch = np.empty(0, dtype)
@@ -231,7 +285,8 @@ def _count_blocks(
                 if scratch.size < part.size:
                     scratch = np.empty(part.size, dtype)
                 copy = scratch[: part.size].reshape(part.shape)
-                np.copyto(copy, part, casting="unsafe")
+                with np.errstate(invalid="ignore"):  # signalling NaNs are missing values like any other
+                    np.copyto(copy, part, casting="unsafe")
                 part = copy
             if gone is not None:
                 part[gone] = 0 if by_row is None else np.nan
@@ -246,8 +301,7 @@ def _count_blocks(
             tile = Tile(0, 1, 0, rows, columns, columns, columns, block.feature)
             for piece in _layout.split(tile, STRIP, 1 << 62):
                 scanner.add(_native(flat), piece)
-        return state.counted()
+        return state
 
-    if not jobs:
-        return _State(kind, features).counted()
-    return reduce(_merge, _threads.share(work, jobs, workers))
+    states = _threads.share(work, jobs, workers) if jobs else [_State(kind, features)]
+    return _joined(states).counted(math.prod(lengths))

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from fastnorm import _sums
 from fastnorm._reduce import Counted
-from fastnorm._sums import Integers
 
 Floats = NDArray[np.float64]
 
@@ -25,12 +24,12 @@ class Statistics(NamedTuple):
     std: Floats
 
 
-def of(count: Integers, counted: Counted) -> Statistics:
+def of(counted: Counted) -> Statistics:
     """Return the statistics of sums; source: mean = S/n, variance = (n*Q - S**2)/n**2."""
-    out = Statistics(*np.full((5, len(count)), np.nan))
-    weights, weight_exponent = _weights(count, counted)
+    out = Statistics(*np.full((5, len(counted.missing)), np.nan))
+    weights, g = _weights(counted)
     totals, squares = _sums.to_integers(counted.total), _sums.to_integers(counted.square)
-    e, f, g = counted.total.exponent, counted.square.exponent, weight_exponent
+    e, f = counted.total.exponent, counted.square.exponent
     for j, (n, total, square) in enumerate(zip(weights, totals, squares, strict=True)):
         out.weight[j] = quotient(n, 1, g)
         if not n:
@@ -47,11 +46,11 @@ def of(count: Integers, counted: Counted) -> Statistics:
     return out
 
 
-def impossible(count: Integers, counted: Counted) -> int | None:
+def impossible(counted: Counted) -> int | None:
     """Return the first feature whose sums no data can have, or None."""
-    weights, g = _weights(count, counted)
+    weights, g = _weights(counted)
     totals, squares = _sums.to_integers(counted.total), _sums.to_integers(counted.square)
-    e, f = counted.total.exponent, counted.square.exponent
+    e, f, count = counted.total.exponent, counted.square.exponent, counted.count
     for j, (n, total, square) in enumerate(zip(weights, totals, squares, strict=True)):
         values = int(count[j])
         if n < 0 or (n == 0 and (total or square)) or (values == 0 and n):
@@ -62,10 +61,10 @@ def impossible(count: Integers, counted: Counted) -> int | None:
     return None
 
 
-def _weights(count: Integers, counted: Counted) -> tuple[list[int], int]:
-    """Weights as whole numbers: ``counted.weight``, in which unweighted rows do not stand (see ``_reduce.merge``)."""
+def _weights(counted: Counted) -> tuple[list[int], int]:
+    """Weight of each feature as whole numbers, and their exponent."""
     if counted.weight is None:
-        return [int(n) for n in count], 0
+        return counted.count.tolist(), 0
     return _sums.to_integers(counted.weight), counted.weight.exponent
 
 
@@ -89,7 +88,7 @@ def quotient(numerator: int, denominator: int, exponent: int) -> float:
             return (numerator << exponent) / denominator
         return numerator / (denominator << -exponent)
     except OverflowError:
-        return math.copysign(math.inf, numerator)
+        return math.inf if numerator > 0 else -math.inf
 
 
 def root(numerator: int, denominator: int, exponent: int) -> float:

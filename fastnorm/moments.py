@@ -33,10 +33,9 @@ class Moments:
     True
     """
 
-    __slots__ = ("_counted", "_rows", "_shape", "_statistics")
+    __slots__ = ("_counted", "_shape", "_statistics")
 
     _counted: Counted
-    _rows: int
     _shape: tuple[int, ...]
     _statistics: _statistics.Statistics | None
 
@@ -85,13 +84,12 @@ class Moments:
         lengths = tuple(n for index, n in enumerate(array.shape) if index not in kept)
         by_row = None if weights is None else _row_weights(weights, lengths)
         counted = _reduce.count(array, kept, by_row, threads)
-        return cls._make(shape, math.prod(lengths), counted)
+        return cls._make(shape, counted)
 
     @classmethod
-    def _make(cls, shape: tuple[int, ...], rows: int, counted: Counted) -> Moments:
+    def _make(cls, shape: tuple[int, ...], counted: Counted) -> Moments:
         self = object.__new__(cls)
         object.__setattr__(self, "_shape", shape)
-        object.__setattr__(self, "_rows", rows)
         object.__setattr__(self, "_counted", counted)
         object.__setattr__(self, "_statistics", None)
         return self
@@ -115,12 +113,12 @@ class Moments:
     @property
     def rows(self) -> int:
         """Rows seen, whatever they hold: positions along the reduced axes."""
-        return self._rows
+        return self._counted.rows
 
     @property
     def count(self) -> Counts:
         """Finite values of each feature (int64)."""
-        return self._array(_count(self._rows, self._counted))
+        return self._array(self._counted.count)
 
     @property
     def missing(self) -> Counts:
@@ -164,8 +162,7 @@ class Moments:
 
     def _calculated(self) -> _statistics.Statistics:
         if self._statistics is None:
-            count = _count(self._rows, self._counted)
-            object.__setattr__(self, "_statistics", _statistics.of(count, self._counted))
+            object.__setattr__(self, "_statistics", _statistics.of(self._counted))
         assert self._statistics is not None
         return self._statistics
 
@@ -175,7 +172,7 @@ class Moments:
     def __sub__(self, other: Moments) -> Moments:
         result = self._combine(other, -1)
         if isinstance(result, Moments):
-            _check_possible(result._rows, result._counted)
+            _check_possible(result._counted)
         return result
 
     def _combine(self, other: Moments, sign: int) -> Moments:
@@ -186,14 +183,10 @@ class Moments:
                 f"these Moments have features of shape {self._shape} and {other._shape}; "
                 "only Moments of the same features can be combined"
             )
-        return Moments._make(
-            self._shape, self._rows + sign * other._rows, _reduce.merge(self._counted, other._counted, sign)
-        )
+        return Moments._make(self._shape, _reduce.merge(self._counted, other._counted, sign))
 
     def _key(self) -> tuple[Any, ...]:
-        counted = self._counted
-        counts = (counted.missing.tobytes(), counted.posinf.tobytes(), counted.neginf.tobytes())
-        return self._shape, self._rows, *counts, counted.total, counted.square, counted.weight
+        return self._shape, *(item.tobytes() if isinstance(item, np.ndarray) else item for item in self._counted)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Moments) and self._key() == other._key()
@@ -202,7 +195,7 @@ class Moments:
         return hash(self._key())
 
     def __repr__(self) -> str:
-        return f"Moments(rows={self._rows}, shape={self._shape})"
+        return f"Moments(rows={self.rows}, shape={self._shape})"
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Moments.from_bytes, (self.to_bytes(),)
@@ -219,7 +212,7 @@ class Moments:
         """
         from fastnorm import _codec
 
-        return _codec.encode(self._shape, self._rows, self._counted)
+        return _codec.encode(self._shape, self._counted)
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Moments:
@@ -232,9 +225,9 @@ class Moments:
         """
         from fastnorm import _codec
 
-        shape, rows, counted = _codec.decode(data)
-        _check_possible(rows, counted)
-        return cls._make(shape, rows, counted)
+        shape, counted = _codec.decode(data)
+        _check_possible(counted)
+        return cls._make(shape, counted)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the exact state as a dict of plain ints and lists, ready for JSON.
@@ -248,7 +241,7 @@ class Moments:
         """
         from fastnorm import _codec
 
-        return _codec.to_dict(self._shape, self._rows, self._counted)
+        return _codec.to_dict(self._shape, self._counted)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Moments:
@@ -261,13 +254,9 @@ class Moments:
         """
         from fastnorm import _codec
 
-        shape, rows, counted = _codec.from_dict(data)
-        _check_possible(rows, counted)
-        return cls._make(shape, rows, counted)
-
-
-def _count(rows: int, counted: Counted) -> Counts:
-    return rows - counted.missing - counted.posinf - counted.neginf
+        shape, counted = _codec.from_dict(data)
+        _check_possible(counted)
+        return cls._make(shape, counted)
 
 
 def _row_weights(weights: ArrayLike, lengths: tuple[int, ...]) -> Floats:
@@ -286,20 +275,14 @@ def _row_weights(weights: ArrayLike, lengths: tuple[int, ...]) -> Floats:
     return array
 
 
-def _check_possible(rows: int, counted: Counted) -> None:
+def _check_possible(counted: Counted) -> None:
     """Raise ValueError where no data can have these counts and sums."""
-    count = _count(rows, counted)
-    for name, values in (
-        ("count", count),
-        ("missing", counted.missing),
-        ("posinf", counted.posinf),
-        ("neginf", counted.neginf),
-    ):
-        if rows < 0 or (values < 0).any():
-            what = "rows" if rows < 0 else f"{name} of feature {int((values < 0).argmax())}"
-            raise ValueError(f"the {what} would be negative: these rows were not all part of the moments before")
-    if (bad := _statistics.impossible(count, counted)) is not None:
-        raise ValueError(
-            f"feature {bad} would have a negative variance or sums without values: "
-            "these rows were not all part of the moments before"
-        )
+    cure = "these rows were not all part of the moments before"
+    if counted.rows < 0:
+        raise ValueError(f"the number of rows would be {counted.rows}: {cure}")
+    for name in ("count", "missing", "posinf", "neginf"):
+        values = getattr(counted, name)
+        if (values < 0).any():
+            raise ValueError(f"the {name} of feature {int((values < 0).argmax())} would be negative: {cure}")
+    if (feature := _statistics.impossible(counted)) is not None:
+        raise ValueError(f"feature {feature} would have a negative variance, or sums without values: {cure}")

@@ -296,15 +296,16 @@ def test_little_work_starts_no_thread(items, threads):
 
 
 def test_a_call_inside_work_runs_inline():
-    """In the caller and in the pool's threads alike, a nested call stays in its thread."""
+    """In the caller and in the pool's threads alike, a nested call asks for no more threads."""
     inner = meet(1)
     outer = meet(3)
 
     def work(claimed):
         ident, _ = outer(claimed)
-        return [(ident, list("abc"))] == share(inner, "abc", 3)
+        return [(ident, list(range(9)))] == share(inner, range(9), 9)
 
     assert [True] * 3 == share(work, range(3), 3)
+    assert 2 == len(pool_threads())
     assert 3 == len(share(meet(3), range(3), 3)), "afterwards the caller has helpers again"
 
 

@@ -1,0 +1,42 @@
+"""Exact standardization of numeric features, at the speed of memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastnorm._threads import shutdown_threads
+    from fastnorm._warmup import warmup
+    from fastnorm.moments import Moments
+    from fastnorm.normalization import Normalization
+
+    __version__: str
+
+_HOMES = {
+    "Moments": "fastnorm.moments",
+    "Normalization": "fastnorm.normalization",
+    "shutdown_threads": "fastnorm._threads",
+    "warmup": "fastnorm._warmup",
+}
+
+__all__ = ["Moments", "Normalization", "__version__", "shutdown_threads", "warmup"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used, so that ``import fastnorm`` costs nothing."""
+    if name == "__version__":
+        from importlib.metadata import version
+
+        value: Any = version("fastnorm-numba")
+    elif name in _HOMES:
+        from importlib import import_module
+
+        value = getattr(import_module(_HOMES[name]), name)
+    else:
+        raise AttributeError(f"module 'fastnorm' has no attribute {name!r}; it has {', '.join(__all__)}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
