@@ -294,3 +294,24 @@ def _ranges(lengths: tuple[int, ...], most: int) -> Iterator[tuple[slice, ...]]:
     for head in product(*(range(length) for length in lengths[: cut - 1])):
         for first in range(0, n, step):
             yield (*(slice(i, i + 1) for i in head), slice(first, min(first + step, n)), *tail)
+
+
+def to_memory_order(values: Array, found: Tiling, kept: tuple[int, ...]) -> Array:
+    """One value for each feature in memory order; ``values`` has the shape of the kept axes."""
+    axes = [axis for axis in found.order if axis != -1]
+    rest = [place for place, axis in enumerate(kept) if axis not in axes]  # of length 1
+    cube = values.transpose(*(kept.index(axis) for axis in axes), *rest).reshape([values.shape[kept.index(a)] for a in axes])
+    index = tuple(slice(None) if axis != -1 else np.newaxis for axis in found.order)
+    cube = np.broadcast_to(cube[index], found.order_shape)
+    cube = cube[tuple(slice(None, None, -1 if flipped else 1) for flipped in found.flipped)]
+    return np.ascontiguousarray(cube).reshape(-1)
+
+
+def writeable_flat(out: Array, found: Tiling) -> Array:
+    """The memory of ``out`` flat, laid out as ``found.flat`` (same strides in elements)."""
+    if out.flags.c_contiguous:
+        return out.reshape(-1)
+    if out.flags.f_contiguous:
+        return out.T.reshape(-1)
+    first = out[tuple(slice(n - 1, n) if s < 0 else slice(0, 1) for n, s in zip(out.shape, out.strides, strict=True))]
+    return np.lib.stride_tricks.as_strided(first.reshape(1), found.flat.shape, (out.itemsize,))

@@ -171,8 +171,8 @@ class Moments:
 
     def __sub__(self, other: Moments) -> Moments:
         result = self._combine(other, -1)
-        if isinstance(result, Moments):
-            _check_possible(result._counted)
+        if isinstance(result, Moments) and (reason := _impossible(result._counted)):
+            raise ValueError(f"cannot remove these rows: {reason}; they were not all part of these Moments")
         return result
 
     def _combine(self, other: Moments, sign: int) -> Moments:
@@ -226,7 +226,8 @@ class Moments:
         from fastnorm import _codec
 
         shape, counted = _codec.decode(data)
-        _check_possible(counted)
+        if reason := _impossible(counted):
+            raise ValueError(f"no data have these moments: {reason}; make them again")
         return cls._make(shape, counted)
 
     def to_dict(self) -> dict[str, Any]:
@@ -255,7 +256,8 @@ class Moments:
         from fastnorm import _codec
 
         shape, counted = _codec.from_dict(data)
-        _check_possible(counted)
+        if reason := _impossible(counted):
+            raise ValueError(f"no data have these moments: {reason}; make them again")
         return cls._make(shape, counted)
 
 
@@ -275,14 +277,15 @@ def _row_weights(weights: ArrayLike, lengths: tuple[int, ...]) -> Floats:
     return array
 
 
-def _check_possible(counted: Counted) -> None:
-    """Raise ValueError where no data can have these counts and sums."""
-    cure = "these rows were not all part of the moments before"
+def _impossible(counted: Counted) -> str | None:
+    """Say why no data can have these counts and sums, or None."""
     if counted.rows < 0:
-        raise ValueError(f"the number of rows would be {counted.rows}: {cure}")
+        return f"there would be {counted.rows} rows"
     for name in ("count", "missing", "posinf", "neginf"):
         values = getattr(counted, name)
         if (values < 0).any():
-            raise ValueError(f"the {name} of feature {int((values < 0).argmax())} would be negative: {cure}")
-    if (feature := _statistics.impossible(counted)) is not None:
-        raise ValueError(f"feature {feature} would have a negative variance, or sums without values: {cure}")
+            feature = int((values < 0).argmax())
+            return f"the {name} of feature {feature} would be {values[feature]}"
+    if (bad := _statistics.impossible(counted)) is not None:
+        return f"feature {bad} would have a negative variance or weight, or sums without values"
+    return None

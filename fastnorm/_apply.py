@@ -1,0 +1,195 @@
+"""Apply parameters to any array: in place, or into another, by all workers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnorm import _layout, _threads
+from fastnorm._layout import Array, Block, Tile
+
+Floats = NDArray[np.float64]
+
+STRIP = 1024  # lanes of a tile: their parameters stay in the first-level cache
+SHARE = 1 << 18  # elements of a unit of work
+SMALL = 1 << 15  # elements below which threads cost more than they give
+COPIED = 1 << 16  # elements of a copied block
+HUGE = 2.0**1020  # beyond it x - mean may overflow: work on x / 16 there
+
+
+class Affine(NamedTuple):
+    """One entry a feature, flat: ``((x - mean) - low) / scale * gamma + beta``; gamma and beta may be None."""
+
+    mean: Floats
+    low: Floats
+    scale: Floats
+    gamma: Floats | None = None
+    beta: Floats | None = None
+
+
+Direction = Literal["forward", "inverse"]
+
+
+def run(x: Array, out: Array, kept: tuple[int, ...], affine: Affine, direction: Direction, threads: int | None) -> None:
+    """Write the transformed ``x`` into ``out``, which has its shape and may be ``x`` itself; never left half done."""
+    if not x.size:
+        return
+    workers = 1 if x.size < SMALL else _threads.count(threads)
+    found = None
+    if _direct(x, out, affine):
+        share = max(1 << 12, min(SHARE, x.size // (4 * workers)))
+        found = _layout.tiling(x, kept, STRIP, share)
+    with _threads.uninterrupted():
+        if found is None:
+            _run_blocks(x, out, kept, affine, direction, workers)
+        else:
+            _run_tiles(x, out, kept, affine, direction, workers, found)
+
+
+def _direct(x: Array, out: Array, affine: Affine) -> bool:
+    """Whether kernels can read ``x`` and write ``out`` where they lie."""
+    for array in (x, out):
+        if not array.dtype.isnative or not array.flags.aligned or array.dtype.name in ("float16", "bfloat16"):
+            return False
+    places = [
+        tuple(s / array.itemsize for s, n in zip(array.strides, array.shape, strict=True) if n > 1) for array in (x, out)
+    ]
+    return places[0] == places[1] and not _is_huge(affine)
+
+
+def _is_huge(affine: Affine) -> bool:
+    return bool((np.abs(affine.mean) > HUGE).any() or (affine.scale > HUGE).any())
+
+
+def _kernel(direction: Direction, affine: Affine, in_place: bool, long: bool) -> tuple[Callable[..., None], int]:
+    """The kernel and how many parameters it takes."""
+    from fastnorm._kernels import apply as kernels
+
+    if direction == "inverse":
+        return (kernels.restore_in_place if in_place else kernels.restore), 5
+    if affine.gamma is not None:
+        return (kernels.affine_in_place if in_place else kernels.affine), 5
+    if long:
+        return kernels.standardize_long, 3
+    return (kernels.standardize_in_place if in_place else kernels.standardize), 3
+
+
+def _complete(affine: Affine, count: int) -> list[Floats]:
+    """The parameters as arrays, with gamma 1 and beta 0 where there are none."""
+    gamma = np.ones_like(affine.mean) if affine.gamma is None else affine.gamma
+    beta = np.zeros_like(affine.mean) if affine.beta is None else affine.beta
+    return [affine.mean, affine.low, affine.scale, gamma, beta][:count]
+
+
+def _run_tiles(
+    x: Array,
+    out: Array,
+    kept: tuple[int, ...],
+    affine: Affine,
+    direction: Direction,
+    workers: int,
+    found: _layout.Tiling,
+) -> None:
+    in_place = x is out or (x.ctypes.data == out.ctypes.data and x.dtype == out.dtype)
+    long = x.dtype.kind in "iu" and x.dtype.itemsize == 8
+    kernel, count = _kernel(direction, affine, in_place, long)
+    lengths = [x.shape[axis] for axis in kept]
+    parameters = [_layout.to_memory_order(values.reshape(lengths), found, kept) for values in _complete(affine, count)]
+    rest: tuple[Any, ...] = ()
+    if long and count == 3:
+        rest = (2.0**64 if x.dtype.kind == "u" else 0.0,)
+        source = found.flat.view(np.int64)
+    else:
+        source = found.flat.view(np.uint8) if x.dtype.kind == "b" else found.flat
+    target = _layout.writeable_flat(out, found)
+
+    def work(tiles: Iterator[Tile]) -> None:
+        lanes: dict[tuple[int, int, int], list[Floats]] = {}
+        for tile in tiles:
+            key = (tile.feature, tile.lanes, tile.period)
+            if key not in lanes:
+                if len(lanes) > 64:
+                    lanes.clear()
+                lanes[key] = [_in_lanes(values, *key) for values in parameters]
+            if in_place:
+                kernel(target, *tile[:6], *lanes[key])
+            else:
+                kernel(source, target, 0, *tile[:6], *lanes[key], *rest)
+
+    _threads.share(work, found.tiles, workers)
+
+
+def _in_lanes(values: Floats, feature: int, lanes: int, period: int) -> Floats:
+    part = values[feature : feature + period]
+    return part if lanes == period else np.tile(part, lanes // period)
+
+
+def _run_blocks(
+    x: Array, out: Array, kept: tuple[int, ...], affine: Affine, direction: Direction, workers: int
+) -> None:
+    """Any layout and dtype: blocks are copied into a float64 tile, transformed there, and rounded into ``out``."""
+    reduced = tuple(axis for axis in range(x.ndim) if axis not in kept)
+    source, target = x.transpose(*reduced, *kept), out.transpose(*reduced, *kept)
+    lengths, kept_lengths = source.shape[: len(reduced)], source.shape[len(reduced) :]
+    features = math.prod(kept_lengths)
+    factor = 2.0**-4 if _is_huge(affine) else 1.0
+    scaled = affine._replace(mean=affine.mean * factor, low=affine.low * factor, scale=affine.scale * factor)
+    long = x.dtype.kind in "iu" and x.dtype.itemsize == 8 and direction == "forward"
+    kernel, count = _kernel(direction, affine, True, False)
+    parameters = _complete(scaled, count)
+    jobs = _layout.blocks(lengths, kept_lengths, min(features, COPIED // 16), COPIED)
+
+    def work(items: Iterator[Block]) -> None:
+        scratch = np.empty(0)
+        for block in items:
+            index = (*block.rows, *block.kept)
+            part = source[index]
+            if scratch.size < part.size:
+                scratch = np.empty(part.size)
+            tile = scratch[: part.size]
+            shaped = tile.reshape(part.shape)
+            rows = math.prod(part.shape[: len(reduced)])
+            columns = part.size // rows
+            mine = [values[block.feature : block.feature + columns] for values in parameters]
+            if long:
+                _long_differences(part, shaped, rows, columns, mine)
+                mine = [np.zeros(columns), np.zeros(columns), *mine[2:]]
+            else:
+                with np.errstate(invalid="ignore"):
+                    np.copyto(shaped, part, casting="unsafe")
+            if factor != 1.0 and direction == "forward":
+                tile *= factor
+            kernel(tile, 0, 1, 0, rows, columns, columns, *mine)
+            if factor != 1.0 and direction == "inverse":
+                tile /= factor
+            _store(shaped, target[index])
+
+    _threads.share(work, list(jobs), workers)
+
+
+def _long_differences(part: Array, shaped: Floats, rows: int, columns: int, parameters: list[Floats]) -> None:
+    """x - mean of 64-bit integers, into the tile."""
+    from fastnorm._kernels.apply import standardize_long
+
+    flat = np.ascontiguousarray(part, part.dtype.newbyteorder("=")).reshape(-1)
+    bias = 2.0**64 if flat.dtype.kind == "u" else 0.0
+    one = np.ones(columns)
+    standardize_long(
+        flat.view(np.int64), shaped.reshape(-1), 0, 0, 1, 0, rows, columns, columns, *parameters[:2], one, bias
+    )
+
+
+def _store(values: Floats, out: Array) -> None:
+    """Round float64 to the dtype of ``out``, once."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        if out.dtype.name == "bfloat16":  # NumPy would go by float32: round to odd there, so that one rounding counts
+            single = values.astype(np.float32)
+            back = single.astype(np.float64)
+            single = np.where(np.abs(back) > np.abs(values), np.nextafter(single, np.float32(0)), single)
+            inexact = (back != values) & np.isfinite(back)
+            values = (single.view(np.uint32) | inexact).view(np.float32)
+        np.copyto(out, values, casting="unsafe")
