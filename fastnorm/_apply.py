@@ -50,6 +50,16 @@ def run(x: Array, out: Array, kept: tuple[int, ...], affine: Affine, direction: 
             _run_tiles(x, out, kept, affine, direction, workers, found)
 
 
+def run_small(x: Array, affine: Affine) -> Array:
+    """Transform a few contiguous rows in place: one kernel call, which Ctrl-C cannot split."""
+    if _is_huge(affine):
+        run(x, x, (x.ndim - 1,), affine, "forward", 1)
+        return x
+    kernel, count = _kernel("forward", affine, True, False)
+    kernel(x.reshape(-1), 0, 1, 0, x.shape[0], x.shape[1], x.shape[1], *_complete(affine, count))
+    return x
+
+
 def _direct(x: Array, out: Array, affine: Affine) -> bool:
     """Whether kernels can read ``x`` and write ``out`` where they lie."""
     for array in (x, out):

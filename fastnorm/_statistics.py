@@ -46,6 +46,21 @@ def of(counted: Counted) -> Statistics:
     return out
 
 
+def invert(rows: int, mean: Floats, variance: Floats) -> Counted:
+    """Return the sums of ``rows`` values with this mean and variance: S = n*mean, Q = n*(variance + mean**2)."""
+    scale = 1 << 1088  # every float64 is a whole number of 2**-1088
+    means, variances = ([_whole(v, scale) for v in values.tolist()] for values in (mean, variance))
+    none = np.zeros(len(mean), np.int64)
+    total = _sums.from_integers(-1088, (rows * m for m in means))
+    square = _sums.from_integers(-2176, (rows * (v * scale + m * m) for m, v in zip(means, variances, strict=True)))
+    return Counted(rows, none, none.copy(), none.copy(), total, square, None)
+
+
+def _whole(value: float, scale: int) -> int:
+    numerator, denominator = value.as_integer_ratio()
+    return numerator * (scale // denominator)
+
+
 def impossible(counted: Counted) -> int | None:
     """Return the first feature whose sums no data can have, or None."""
     weights, g = _weights(counted)

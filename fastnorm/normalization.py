@@ -1,0 +1,688 @@
+"""The Normalization layer: Keras's vocabulary over exact moments."""
+
+from __future__ import annotations
+
+import base64
+import math
+import operator
+import os
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from fastnorm import _apply, _layout, _threads, policy, report, state
+from fastnorm._apply import Affine, Direction
+from fastnorm.moments import Moments
+from fastnorm.report import Parameter
+
+Floats = NDArray[np.float64]
+
+_FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+
+class NotAdaptedError(ValueError):
+    """A layer was used before it had seen data."""
+
+
+class Normalization:
+    """Standardize each feature to mean 0 and variance 1: ``(x - mean) / std``, with exact statistics.
+
+    Parameters
+    ----------
+    axis : int, tuple of int or None
+        Axes that are kept, as in Keras: each index along them is a feature with its own mean and variance.
+        -1 is one feature for each column; None one for all values.
+    mean, variance : array_like, optional
+        Fixed statistics, given together; such a layer is not adapted and has no parameters.
+    invert : bool
+        Turn the direction: ``transform`` gives ``z * std + mean``.
+    nan : {"omit", "propagate", "raise"}
+        NaN and masked values are left out of the statistics, make them NaN, or are an error in ``adapt`` and ``update``.
+    inf : {"raise", "omit"}
+        Infinities are an error in ``adapt`` and ``update``, or left out of the statistics.
+    constant : {"center", "epsilon", "raise"}
+        A feature of variance 0 is only centred, divided by ``epsilon`` (Keras's ``max(std, epsilon)``), or an error.
+    epsilon : float
+        The floor of the standard deviation with ``constant="epsilon"``.
+    affine : bool
+        Scale and shift the result by ``gamma`` (1 at first) and ``beta`` (0), one of each for each feature.
+    dtype : dtype_like, optional
+        Floating dtype of the result. By default floats keep theirs, integers up to 16 bits and bool give float32,
+        wider integers float64.
+    threads : int, optional
+        Most threads to use; results do not depend on it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastnorm import Normalization
+    >>> x = np.array([[0.0, 7.0, 4.0], [2.0, 9.0, 6.0], [0.0, 7.0, 4.0], [2.0, 9.0, 6.0]])
+    >>> layer = Normalization().adapt(x)
+    >>> layer.mean, layer.variance, layer.count
+    (array([1., 8., 5.]), array([1., 1., 1.]), 4)
+    >>> layer(x[:1])
+    array([[-1., -1., -1.]])
+    """
+
+    feature_names: tuple[str, ...] | None = None  #: names for reports, kept in the state file
+
+    def __init__(
+        self,
+        axis: int | tuple[int, ...] | None = -1,
+        *,
+        mean: ArrayLike | None = None,
+        variance: ArrayLike | None = None,
+        invert: bool = False,
+        nan: policy.Nan = "omit",
+        inf: policy.Inf = "raise",
+        constant: policy.Constant = "center",
+        epsilon: float = 1e-7,
+        affine: bool = False,
+        dtype: DTypeLike | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self.axis = None if axis is None else tuple(axis) if isinstance(axis, (tuple, list)) else operator.index(axis)
+        self.invert = bool(invert)
+        self.nan: policy.Nan = policy.check_word("nan", nan, policy.Nan)
+        self.inf: policy.Inf = policy.check_word("inf", inf, policy.Inf)
+        self.constant: policy.Constant = policy.check_word("constant", constant, policy.Constant)
+        self.epsilon = float(epsilon)
+        if not 0 <= self.epsilon < math.inf:
+            raise ValueError(f"epsilon must be a finite number >= 0, not {epsilon!r}")
+        self.dtype = None if dtype is None else np.dtype(dtype)
+        if self.dtype is not None and self.dtype.name not in _FLOATS:
+            raise ValueError(f"dtype must be one of {', '.join(_FLOATS)}, not {self.dtype}: z-scores are fractions")
+        self.threads = threads
+        _threads.count(threads)
+        self.affine = bool(affine)
+        self._fixed = self._check_fixed(mean, variance)
+        self._moments: Moments | None = None
+        self._gamma: Floats | None = None
+        self._beta: Floats | None = None
+        self._applied: tuple[policy.Parameters, Affine] | None = None
+        self._lock = threading.RLock()
+
+    def _check_fixed(self, mean: ArrayLike | None, variance: ArrayLike | None) -> tuple[Floats, Floats] | None:
+        if mean is None and variance is None:
+            return None
+        if mean is None or variance is None:
+            raise ValueError(
+                "When setting values directly, both `mean` and `variance` must be set. "
+                f"Received: mean={mean} and variance={variance}"
+            )
+        pair = np.array(mean, np.float64), np.array(variance, np.float64)
+        axes = 0 if self.axis is None else len(self.axis) if isinstance(self.axis, tuple) else 1
+        if pair[0].shape != pair[1].shape:
+            raise ValueError(
+                f"`mean` and `variance` must have the same shape, not {pair[0].shape} and {pair[1].shape}"
+            )
+        if pair[0].ndim > axes:
+            raise ValueError(
+                f"The rank of `mean` must be less than or equal to the number of axes that are kept ({axes} with "
+                f"axis={self.axis!r}), but it has shape {pair[0].shape}"
+            )
+        if not (np.isfinite(pair[0]).all() and np.isfinite(pair[1]).all() and (pair[1] >= 0).all()):
+            raise ValueError("`mean` must be finite and `variance` finite and >= 0 (variances, not standard deviations)")
+        return pair
+
+    # ------------------------------------------------------------------------------------------ statistics
+
+    def adapt(self, data: Any, *, weights: Any = None) -> Normalization:
+        """Forget everything and learn mean and variance from ``data``; returns the layer.
+
+        Parameters
+        ----------
+        data : array_like or iterable of batches
+            One array, or any iterable of arrays or of ``(x, y)`` tuples, of which x is taken.
+        weights : array_like or iterable of them, optional
+            One number >= 0 for each row, in batches like ``data``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the data are not fit to learn from; the layer is then as it was.
+
+        Examples
+        --------
+        >>> Normalization().adapt([np.array([[1.0], [2.0]]), np.array([[6.0]])]).mean
+        array([3.])
+        """
+        self._must_learn("adapt")
+        moments: Moments | None = None
+        for batch, batch_weights in _batches(data, weights):
+            more = self._moments_of(batch, batch_weights, moments)
+            moments = more if moments is None else moments + more
+        if moments is None:
+            raise ValueError("adapt received an empty iterable; pass at least one batch")
+        if not moments.rows:
+            raise ValueError("adapt received no rows; pass at least one")
+        self._set(moments)
+        return self
+
+    def update(self, batch: ArrayLike, *, weights: ArrayLike | None = None) -> Normalization:
+        """Add the rows of ``batch`` to what the layer has seen; returns the layer.
+
+        Examples
+        --------
+        >>> Normalization().adapt([[1.0]]).update([[2.0], [6.0]]).mean
+        array([3.])
+        """
+        self._must_learn("update")
+        more = self._moments_of(batch, weights, self._moments)
+        with self._lock:
+            self._set(more if self._moments is None else self._moments + more)
+        return self
+
+    def forget(self, batch: ArrayLike, *, weights: ArrayLike | None = None) -> Normalization:
+        """Remove the rows of ``batch`` exactly, as if they had never been seen; returns the layer.
+
+        Raises
+        ------
+        ValueError
+            If the layer cannot have seen these rows; it is then as it was.
+
+        Examples
+        --------
+        >>> Normalization().adapt([[1.0], [2.0], [6.0]]).forget([[6.0]]).mean
+        array([1.5])
+        """
+        self._must_learn("forget")
+        less = self._moments_of(batch, weights, self._moments)
+        with self._lock:
+            if self._moments is None:
+                raise NotAdaptedError("there is nothing to forget: this Normalization has seen no data")
+            self._set(self._moments - less)
+        return self
+
+    def merge(self, other: Normalization) -> Normalization:
+        """Add what another layer has seen; returns the layer.
+
+        Examples
+        --------
+        >>> Normalization().adapt([[1.0]]).merge(Normalization().adapt([[3.0]])).mean
+        array([2.])
+        """
+        self._must_learn("merge")
+        if not isinstance(other, Normalization):
+            raise TypeError(f"can only merge another Normalization, not {type(other).__name__}")
+        other._must_learn("merge")
+        if self.axis != other.axis:
+            raise ValueError(f"cannot merge layers with axis={self.axis!r} and axis={other.axis!r}")
+        with self._lock:
+            if other._moments is not None:
+                self._set(other._moments if self._moments is None else self._moments + other._moments)
+        return self
+
+    def __add__(self, other: Normalization) -> Normalization:
+        """Return a new layer, set up like the left one, that has seen what both have."""
+        if not isinstance(other, Normalization):
+            return NotImplemented
+        return self.copy().merge(other)
+
+    def copy(self) -> Normalization:
+        """Return an independent layer in the same state."""
+        twin = object.__new__(Normalization)
+        twin.__setstate__(self.__getstate__())
+        return twin
+
+    def _must_learn(self, verb: str) -> None:
+        if self._fixed is not None:
+            raise ValueError(
+                f"cannot {verb}: this Normalization has a fixed mean and variance; "
+                "make one without `mean` and `variance` to learn them"
+            )
+
+    def _moments_of(self, batch: Any, weights: Any, before: Moments | None) -> Moments:
+        moments = Moments.of(batch, self.axis, weights, self.threads)
+        if before is not None and moments.shape != before.shape:
+            raise ValueError(_mismatch(moments.shape, before.shape))
+        policy.check_batch(moments, self.nan, self.inf)
+        return moments
+
+    def _set(self, moments: Moments) -> None:
+        with self._lock:
+            if self._moments is not None and self._moments.shape != moments.shape:
+                self._gamma = self._beta = None
+            self._moments = moments
+            self._applied = None
+
+    # ------------------------------------------------------------------------------------------- transform
+
+    def transform(self, x: Any, out: Any = None) -> Any:
+        """Return the standardized ``x``.
+
+        Parameters
+        ----------
+        x : array_like
+            Numbers with the features that the layer was adapted to, any number of rows.
+        out : ndarray, optional
+            Where to write: None allocates an array in the layout of ``x``, ``x`` itself works in place, any other
+            floating array of the shape of ``x`` is filled. float64 arithmetic, rounded once.
+
+        Returns
+        -------
+        ndarray
+            ``out``, or the new array. A masked array gives a masked array.
+
+        Raises
+        ------
+        NotAdaptedError
+            If the layer has not seen data.
+        ValueError, TypeError
+            If ``x`` has other features, or ``out`` cannot hold the result or overlaps ``x`` in part.
+
+        Examples
+        --------
+        >>> x = np.array([[1.0], [2.0], [3.0]], np.float32)
+        >>> Normalization().adapt(x).transform(x, out=x) is x
+        True
+        """
+        applied = self._applied
+        if (  # one row or a few: no planning
+            applied is not None
+            and out is x
+            and type(x) is np.ndarray
+            and x.ndim == 2
+            and x.size < 4096
+            and self.axis == -1
+            and x.shape[1] == len(applied[1].mean)
+            and x.flags.carray
+            and _is_plain(x.dtype, self.dtype)
+            and not self.invert
+        ):
+            return _apply.run_small(x, applied[1])
+        return self._run(x, out, "inverse" if self.invert else "forward")
+
+    __call__ = transform
+
+    def inverse_transform(self, z: Any, out: Any = None) -> Any:
+        """Return ``z * std + mean``: what `transform` was given, up to rounding. Arguments as for `transform`.
+
+        Examples
+        --------
+        >>> Normalization(mean=[2.0], variance=[4.0]).inverse_transform([[1.0]])
+        array([[4.]])
+        """
+        return self._run(z, out, "forward" if self.invert else "inverse")
+
+    def fit_transform(self, x: Any, out: Any = None, *, weights: Any = None) -> Any:
+        """Adapt to ``x`` and return it standardized: the same as ``adapt(x).transform(x, out)``.
+
+        Examples
+        --------
+        >>> Normalization().fit_transform([[1.0], [3.0]])
+        array([[-1.],
+               [ 1.]])
+        """
+        return self.adapt(x, weights=weights).transform(x, out)
+
+    def _run(self, x: Any, out: Any, direction: Direction) -> Any:
+        self._check_adapted()
+        array = _layout.as_array(x)
+        mask = np.ma.getmask(array)
+        plain = np.asarray(np.ma.getdata(array))
+        kept = _layout.kept_axes(self.axis, plain.ndim)
+        lengths = tuple(plain.shape[index] for index in kept)
+        affine = self._affine_for(lengths)
+        if out is None:
+            result = np.empty_like(plain, self._result_dtype(plain.dtype), subok=False)
+        else:
+            result = _check_out(plain, out, x)
+        _apply.run(plain, result, kept, affine, direction, self.threads)
+        if out is not None:
+            return out
+        return result if mask is np.ma.nomask else np.ma.array(result, mask=mask.copy())
+
+    def _result_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        if self.dtype is not None:
+            return self.dtype
+        if dtype.name in _FLOATS:
+            return dtype.newbyteorder("=")
+        return np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
+
+    def _affine_for(self, lengths: tuple[int, ...]) -> Affine:
+        """The parameters for features of this shape."""
+        if self._fixed is None:
+            if lengths != self.moments.shape:
+                raise ValueError(_mismatch(lengths, self.moments.shape))
+            return self._parameters_applied()[1]
+        try:
+            mean, variance = (np.broadcast_to(values, lengths).reshape(-1) for values in self._fixed)
+        except ValueError:
+            raise ValueError(_mismatch(lengths, self._fixed[0].shape)) from None
+        parameters = policy.of_fixed(mean, variance, self.constant, self.epsilon)
+        gamma = beta = None
+        if self.affine:
+            try:
+                gamma, beta = (np.broadcast_to(values, lengths).reshape(-1) for values in (self.gamma, self.beta))
+            except ValueError:
+                raise ValueError(_mismatch(lengths, self.gamma.shape)) from None
+        return Affine(*parameters[:3], gamma, beta)
+
+    def _parameters_applied(self) -> tuple[policy.Parameters, Affine]:
+        with self._lock:
+            if self._applied is None:
+                parameters = policy.of_moments(self.moments, self.nan, self.constant, self.epsilon)
+                gamma, beta = (self.gamma.reshape(-1), self.beta.reshape(-1)) if self.affine else (None, None)
+                self._applied = parameters, Affine(*parameters[:3], gamma, beta)
+            return self._applied
+
+    # ---------------------------------------------------------------------------------------------- values
+
+    def _check_adapted(self) -> None:
+        if self._fixed is None and (self._moments is None or not self._moments.rows):
+            raise NotAdaptedError("this Normalization has not seen any data; call adapt(data) or update(batch) first")
+
+    @property
+    def moments(self) -> Moments:
+        """Exact moments of all data seen (`Moments`)."""
+        self._must_learn("give moments")
+        self._check_adapted()
+        assert self._moments is not None
+        return self._moments
+
+    def _statistic(self, values: Floats) -> Floats:
+        out = values.reshape(self._fixed[0].shape if self._fixed else self.moments.shape)
+        out.flags.writeable = False
+        return out
+
+    @property
+    def mean(self) -> Floats:
+        """Mean of each feature (float64, shape of the kept axes)."""
+        return self._statistic((self._fixed[0] if self._fixed else self._parameters_applied()[0].mean)[...])
+
+    @property
+    def variance(self) -> Floats:
+        """Biased variance of each feature (float64, shape of the kept axes)."""
+        return self._statistic((self._fixed[1] if self._fixed else self._parameters_applied()[0].variance)[...])
+
+    @property
+    def std(self) -> Floats:
+        """Standard deviation of each feature (float64, shape of the kept axes), before any floor."""
+        if self._fixed:
+            return self._statistic(np.sqrt(self._fixed[1]))
+        gone = np.isnan(self._parameters_applied()[0].variance)
+        return self._statistic(np.where(gone, np.nan, self.moments.std.reshape(-1)))
+
+    @property
+    def count(self) -> int:
+        """Rows seen, as in Keras a single number; ``moments.count`` has the finite values of each feature."""
+        return self.moments.rows
+
+    def _trainable(self, name: str) -> Floats:
+        if not self.affine:
+            raise AttributeError(f"this Normalization has no {name}; make it with affine=True")
+        if getattr(self, f"_{name}") is None:
+            shape = self._fixed[0].shape if self._fixed else self.moments.shape
+            setattr(self, f"_{name}", np.full(shape, 1.0 if name == "gamma" else 0.0))
+        values: Floats = getattr(self, f"_{name}").view()
+        values.flags.writeable = False
+        return values
+
+    def _set_trainable(self, name: str, values: ArrayLike) -> None:
+        shape = self._trainable(name).shape
+        array = np.array(values, np.float64)
+        if not np.isfinite(array).all() or (name == "gamma" and (array == 0).any()):
+            raise ValueError(f"{name} must be finite{' and not 0' if name == 'gamma' else ''}")
+        with self._lock:
+            setattr(self, f"_{name}", np.broadcast_to(array, shape).copy())
+            self._applied = None
+
+    @property
+    def gamma(self) -> Floats:
+        """Trainable factor of each feature (with ``affine=True``); may be set."""
+        return self._trainable("gamma")
+
+    @gamma.setter
+    def gamma(self, values: ArrayLike) -> None:
+        self._set_trainable("gamma", values)
+
+    @property
+    def beta(self) -> Floats:
+        """Trainable offset of each feature (with ``affine=True``); may be set."""
+        return self._trainable("beta")
+
+    @beta.setter
+    def beta(self, values: ArrayLike) -> None:
+        self._set_trainable("beta", values)
+
+    def get_weights(self) -> list[NDArray[Any]]:
+        """Return copies of gamma and beta (if affine), mean, variance and count, in Keras's order.
+
+        Examples
+        --------
+        >>> Normalization().adapt([[1.0], [3.0]]).get_weights()
+        [array([2.]), array([1.]), array(2)]
+        """
+        weights: list[NDArray[Any]] = [self.gamma.copy(), self.beta.copy()] if self.affine else []
+        if self._fixed is None:
+            weights += [self.mean.copy(), self.variance.copy(), np.array(self.count)]
+        return weights
+
+    def set_weights(self, weights: Iterable[ArrayLike]) -> None:
+        """Take over what `get_weights` gave: as if ``count`` rows of this mean and variance had been seen.
+
+        Raises
+        ------
+        ValueError
+            If number, shapes or values of the arrays do not fit; the layer is then as it was.
+        """
+        given = [np.array(item) for item in weights]
+        expected = ["gamma", "beta"] * self.affine + ["mean", "variance", "count"] * (self._fixed is None)
+        if len(given) != len(expected):
+            raise ValueError(f"set_weights takes {len(expected)} arrays ({', '.join(expected)}), but got {len(given)}")
+        twin = self.copy()
+        if self._fixed is None:
+            twin._set(Moments._of_statistics(*given[-3:]))
+        if self.affine:
+            twin.gamma, twin.beta = given[:2]
+        with self._lock:
+            self.__setstate__(twin.__getstate__())
+
+    # ---------------------------------------------------------------------------------------------- report
+
+    def parameters(self) -> list[Parameter]:
+        """Return name, shape, dtype, trainable, size and bytes of each parameter.
+
+        Examples
+        --------
+        >>> [(p.name, p.size, p.trainable) for p in Normalization().adapt([[1.0, 2.0]]).parameters()]
+        [('mean', 2, False), ('variance', 2, False), ('count', 1, False)]
+        """
+        self._check_adapted()
+        found = [Parameter(name, getattr(self, name).shape, "float64", True) for name in ("gamma", "beta") * self.affine]
+        if self._fixed is None:
+            found += [Parameter(name, self.moments.shape, "float64", False) for name in ("mean", "variance")]
+            found.append(Parameter("count", (), "int64", False))
+        return found
+
+    def count_params(self) -> int:
+        """Return the total number of parameters: 2n + 1 for n features, 2n more if affine; 0 if fixed."""
+        return sum(parameter.size for parameter in self.parameters())
+
+    def summary(self, count: bool = True, print_fn: Callable[[str], Any] = print) -> None:
+        """Print the table of parameters; ``count=False`` leaves the row count out.
+
+        Examples
+        --------
+        >>> Normalization().adapt([[1.0]]).summary(print_fn=lambda text: print(text.splitlines()[-1]))
+         Non-trainable params: 3 (24.00 B)
+        """
+        print_fn(report.summary(*self._reported(count)))
+
+    def _reported(self, count: bool = True) -> tuple[str, str, tuple[int | None, ...], list[Parameter]]:
+        chosen = [parameter for parameter in self.parameters() if count or parameter.name != "count"]
+        shape: tuple[int, ...] = self._fixed[0].shape if self._fixed else self.moments.shape
+        return "normalization", f"normalization ({type(self).__name__})", (None, *shape), chosen
+
+    def statistics(self) -> dict[str, Any]:
+        """Return per-feature columns for a table: feature, count, missing, mean, std.
+
+        Examples
+        --------
+        >>> Normalization().adapt([[1.0], [3.0], [np.nan]]).statistics()["missing"]
+        array([1])
+        """
+        moments = self.moments
+        names = self.feature_names or [", ".join(map(str, index)) for index in np.ndindex(moments.shape)]
+        return {
+            "feature": names,
+            "count": moments.count.reshape(-1),
+            "missing": moments.missing.reshape(-1),
+            "mean": self.mean.reshape(-1),
+            "std": self.std.reshape(-1),
+        }
+
+    def _repr_html_(self) -> str:
+        if self._fixed is None and self._moments is None:
+            return f"<pre>{self!r}</pre>"
+        return report.html(*self._reported(), statistics=None if self._fixed else self.statistics())
+
+    def __repr__(self) -> str:
+        seen = "fixed" if self._fixed else "not adapted" if self._moments is None else f"{self._moments.rows} rows seen"
+        return f"<Normalization axis={self.axis!r}, {seen}>"
+
+    # ----------------------------------------------------------------------------------------------- files
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_applied")}
+
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        lock = self.__dict__.get("_lock") or threading.RLock()
+        self.__dict__.update(saved, _lock=lock, _applied=None)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the exact state to a file (JSON, see docs/state.md), atomically: a crash leaves the earlier file.
+
+        Examples
+        --------
+        >>> import tempfile, pathlib
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "state.json"
+        >>> Normalization().adapt([[1.0], [3.0]]).save(path)
+        >>> Normalization.load(path).mean
+        array([2.])
+        """
+        names = ("invert", "nan", "inf", "constant", "epsilon", "affine")
+        document: dict[str, Any] = {
+            "class": "Normalization",
+            "config": {name: getattr(self, name) for name in names}
+            | {"axis": self.axis, "dtype": None if self.dtype is None else self.dtype.name},
+            "feature_names": None if self.feature_names is None else list(self.feature_names),
+        }
+        with self._lock:
+            if self._moments is not None:
+                document["moments"] = base64.b64encode(self._moments.to_bytes()).decode("ascii")
+            if self._fixed is not None:
+                document["fixed"] = [state.pack(values) for values in self._fixed]
+            for name in ("gamma", "beta"):
+                if (values := getattr(self, f"_{name}")) is not None:
+                    document[name] = state.pack(values)
+        state.write(path, document)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Normalization:
+        """Return the layer that `save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is damaged, incomplete, something else or of a newer version.
+        """
+        document = state.read(path)
+        if document.get("class") != "Normalization":
+            raise ValueError(f"{path} holds a {document.get('class')}, not a Normalization")
+        config = dict(document["config"])
+        axis = config.pop("axis")
+        if config["dtype"] == "bfloat16":
+            import ml_dtypes
+
+            config["dtype"] = ml_dtypes.bfloat16
+        mean, variance = (state.unpack(entry) for entry in document["fixed"]) if "fixed" in document else (None, None)
+        layer = cls(tuple(axis) if isinstance(axis, list) else axis, mean=mean, variance=variance, **config)
+        if document["feature_names"] is not None:
+            layer.feature_names = tuple(document["feature_names"])
+        if "moments" in document:
+            layer._moments = Moments.from_bytes(base64.b64decode(document["moments"], validate=True))
+        for name in ("gamma", "beta"):
+            if name in document:
+                setattr(layer, f"_{name}", state.unpack(document[name]))
+        return layer
+
+
+def _is_plain(dtype: np.dtype[Any], wanted: np.dtype[Any] | None) -> bool:
+    return dtype.char in "fd" and dtype.isnative and (wanted is None or wanted == dtype)
+
+
+def _mismatch(got: tuple[int, ...], want: tuple[int, ...]) -> str:
+    if len(got) == len(want) == 1:
+        return (
+            f"x has {got[0]} features, but this Normalization was adapted to {want[0]}; "
+            "pass the same columns or adapt a new one"
+        )
+    return (
+        f"x has features of incompatible shape {got} along the kept axes, but this Normalization has {want}; "
+        "pass the same features or adapt a new one"
+    )
+
+
+def _check_out(x: NDArray[Any], out: Any, given: Any) -> NDArray[Any]:
+    """Return ``out`` as an array that may be written, or raise ValueError or TypeError."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be a NumPy array, not {type(out).__name__}; leave it out to get a new array")
+    result = np.asarray(np.ma.getdata(out))
+    if result.shape != x.shape:
+        raise ValueError(f"out has shape {result.shape}, but x has {x.shape}; pass np.empty_like(x)")
+    if result.dtype.name not in _FLOATS:
+        raise TypeError(
+            f"out has dtype {result.dtype}, which cannot hold z-scores; pass a float array, e.g. "
+            "np.empty(x.shape, 'float32'), or leave it out"
+        )
+    if not result.flags.writeable:
+        raise ValueError("out is read-only; open the memory map with mode='r+', or leave out away to get a new array")
+    same = out is given or (
+        result.__array_interface__["data"] == x.__array_interface__["data"]
+        and result.strides == x.strides
+        and result.dtype == x.dtype
+    )
+    if not same and np.may_share_memory(x, result):
+        try:
+            overlaps = np.shares_memory(x, result, max_work=100_000)
+        except np.exceptions.TooHardError:
+            overlaps = True
+        if overlaps:
+            raise ValueError("out overlaps x in part; pass out=x to work in place, or an array of its own")
+    if any(stride == 0 and n > 1 for stride, n in zip(result.strides, result.shape, strict=True)):
+        raise ValueError("out repeats its memory (a broadcast array); pass an array of its own")
+    return result
+
+
+def _is_array(item: Any) -> bool:
+    return isinstance(item, np.ndarray) or hasattr(item, "__array__")
+
+
+def _batches(data: Any, weights: Any) -> Iterator[tuple[Any, Any]]:
+    """Pairs of a batch and its weights: one array is one batch, an iterable gives several."""
+    if isinstance(data, (list, tuple)) and any(_is_array(item) for item in data[:1]):
+        source: Iterable[Any] = data  # a list of arrays: batches
+    elif _is_array(data) or isinstance(data, (list, tuple, int, float, str, bytes)) or not isinstance(data, Iterable):
+        yield data, weights
+        return
+    else:
+        source = data
+    if weights is None:
+        pairs: Iterable[tuple[Any, Any]] = ((batch, None) for batch in source)
+    else:
+        pairs = zip(source, weights, strict=True)
+    for batch, batch_weights in pairs:
+        first = batch[0] if isinstance(batch, (list, tuple)) and batch and _is_array(batch[0]) else batch
+        if isinstance(first, dict):
+            raise TypeError(f"a batch is a dict with the keys {', '.join(map(str, first))}; yield one array for each batch")
+        if not hasattr(first, "shape") and not isinstance(first, (list, tuple)):
+            raise TypeError(f"a batch must be an array (with a `.shape`), but the iterable gave {type(first).__name__}")
+        yield first, batch_weights

@@ -1,0 +1,92 @@
+"""State files: one JSON document, exact, versioned, checksummed, written atomically (docs/state.md)."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnorm import _codec
+
+FORMAT = "fastnorm state"
+
+
+def write(path: str | os.PathLike[str], document: dict[str, Any]) -> None:
+    """Write ``document`` with format, version and checksum; a crash leaves the earlier file as it was."""
+    body = {"format": FORMAT, "version": _codec.VERSION, **document}
+    text = json.dumps(body | {"sha256": _digest(body)}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    target = Path(path)
+    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
+        os.chmod(name, mode)
+        os.replace(name, target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(name)
+        raise
+    if os.name == "posix":  # the new name too must survive a power cut
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the document of a state file.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is damaged, incomplete, something else or of a newer version.
+    """
+    data = Path(path).read_bytes()
+    try:
+        body = json.loads(data.decode("utf-8"))
+    except ValueError:
+        if FORMAT.encode() in data[:100]:
+            raise ValueError(f"{path} is damaged or incomplete; take a copy of it, or adapt again") from None
+        body = None
+    if not isinstance(body, dict) or body.get("format") != FORMAT:
+        raise ValueError(f"{path} is not a fastnorm state file; pass a file that Normalization.save wrote")
+    _codec.check_version(body.get("version"))
+    if body.pop("sha256", None) != _digest(body):
+        raise ValueError(f"{path} is damaged (checksum mismatch); take a copy of it, or adapt again")
+    return body
+
+
+def pack(array: NDArray[np.float64]) -> dict[str, Any]:
+    """Return an array of float64 as its shape and base64 of its little-endian bytes."""
+    return {"shape": list(array.shape), "float64": base64.b64encode(array.astype("<f8").tobytes()).decode("ascii")}
+
+
+def unpack(entry: dict[str, Any]) -> NDArray[np.float64]:
+    """Return the array that `pack` was given."""
+    data = base64.b64decode(entry["float64"], validate=True)
+    return np.frombuffer(data, "<f8").astype(np.float64).reshape(entry["shape"])
+
+
+def _digest(body: dict[str, Any]) -> str:
+    text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
