@@ -50,14 +50,18 @@ def run(x: Array, out: Array, kept: tuple[int, ...], affine: Affine, direction: 
             _run_tiles(x, out, kept, affine, direction, workers, found)
 
 
-def run_small(x: Array, affine: Affine) -> Array:
-    """Transform a few contiguous rows in place: one kernel call, which Ctrl-C cannot split."""
+def small(affine: Affine) -> Callable[[Array], None] | None:
+    """A function that transforms a few contiguous rows in place by one kernel call, which Ctrl-C cannot split."""
     if _is_huge(affine):
-        run(x, x, (x.ndim - 1,), affine, "forward", 1)
-        return x
+        return None
     kernel, count = _kernel("forward", affine, True, False)
-    kernel(x.reshape(-1), 0, 1, 0, x.shape[0], x.shape[1], x.shape[1], *_complete(affine, count))
-    return x
+    parameters = _complete(affine, count)
+
+    def transform(x: Array) -> None:
+        rows, lanes = x.shape
+        kernel(x.reshape(-1), 0, 1, 0, rows, lanes, lanes, *parameters)
+
+    return transform
 
 
 def _direct(x: Array, out: Array, affine: Affine) -> bool:

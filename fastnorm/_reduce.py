@@ -305,3 +305,29 @@ def _count_blocks(
 
     states = _threads.share(work, jobs, workers) if jobs else [_State(kind, features)]
     return _joined(states).counted(math.prod(lengths))
+
+
+class Running:
+    """Sums that take a few contiguous rows of float32 or float64 at a time, by two kernel calls."""
+
+    def __init__(self, dtype: np.dtype[Any], features: int) -> None:
+        self.dtype = dtype
+        self.features = features
+        self.rows = 0
+        self._state = _State(_kind(dtype), features)
+        self._scanner = _Scanner(dtype, self._state)
+
+    def add(self, x: Array, refused: int) -> bool:
+        """Add the rows of a C-contiguous 2-D array, unless it has a value that is refused: 1 for NaN, 2 for inf."""
+        flat = x.reshape(-1).view()
+        flat.flags.writeable = False
+        if refused and self._scanner.kernels.survey(flat) & refused:
+            return False
+        rows, n = x.shape
+        self._scanner.add(flat, Tile(0, 1, 0, rows, n, n, n, 0))
+        self.rows += rows
+        return True
+
+    def counted(self) -> Counted:
+        """The sums so far."""
+        return self._state.counted(self.rows)

@@ -8,13 +8,14 @@ import operator
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastnorm import _apply, _layout, _threads, policy, report, state
 from fastnorm._apply import Affine, Direction
+from fastnorm._reduce import Running
 from fastnorm.moments import Moments
 from fastnorm.report import Parameter
 
@@ -103,6 +104,8 @@ class Normalization:
         self._gamma: Floats | None = None
         self._beta: Floats | None = None
         self._applied: tuple[policy.Parameters, Affine] | None = None
+        self._small: _Small | None = None
+        self._running: Running | None = None
         self._lock = threading.RLock()
 
     def _check_fixed(self, mean: ArrayLike | None, variance: ArrayLike | None) -> tuple[Floats, Floats] | None:
@@ -171,10 +174,35 @@ class Normalization:
         array([3.])
         """
         self._must_learn("update")
-        more = self._moments_of(batch, weights, self._moments)
+        if weights is None and _is_few_rows(batch) and self._add_few(batch):
+            return self
+        more = self._moments_of(batch, weights, self._seen())
         with self._lock:
-            self._set(more if self._moments is None else self._moments + more)
+            before = self._seen()
+            self._set(more if before is None else before + more)
         return self
+
+    def _add_few(self, batch: NDArray[Any]) -> bool:
+        """Add a few rows to sums that wait to be merged until somebody asks for a result; False if not possible."""
+        if self.axis != -1 or self._moments is None or self._moments.shape != batch.shape[1:]:
+            return False
+        with self._lock:
+            if self._running is None or self._running.dtype != batch.dtype:
+                self._seen()
+                self._running = Running(batch.dtype, batch.shape[1])
+            if not self._running.add(batch, (self.nan == "raise") + 2 * (self.inf == "raise")):
+                return False
+            self._applied = self._small = None
+            return True
+
+    def _seen(self) -> Moments | None:
+        """The moments of all data seen."""
+        if self._running is not None:
+            with self._lock:
+                if self._running is not None and self._moments is not None:
+                    self._moments += Moments._make(self._moments.shape, self._running.counted())
+                self._running = None
+        return self._moments
 
     def forget(self, batch: ArrayLike, *, weights: ArrayLike | None = None) -> Normalization:
         """Remove the rows of ``batch`` exactly, as if they had never been seen; returns the layer.
@@ -190,11 +218,13 @@ class Normalization:
         array([1.5])
         """
         self._must_learn("forget")
-        less = self._moments_of(batch, weights, self._moments)
+        if self._seen() is None:
+            raise NotAdaptedError("there is nothing to forget: this Normalization has seen no data")
+        less = self._moments_of(batch, weights, self._seen())
         with self._lock:
-            if self._moments is None:
-                raise NotAdaptedError("there is nothing to forget: this Normalization has seen no data")
-            self._set(self._moments - less)
+            before = self._seen()
+            assert before is not None
+            self._set(before - less)
         return self
 
     def merge(self, other: Normalization) -> Normalization:
@@ -211,9 +241,11 @@ class Normalization:
         other._must_learn("merge")
         if self.axis != other.axis:
             raise ValueError(f"cannot merge layers with axis={self.axis!r} and axis={other.axis!r}")
+        more = other._seen()
         with self._lock:
-            if other._moments is not None:
-                self._set(other._moments if self._moments is None else self._moments + other._moments)
+            before = self._seen()
+            if more is not None:
+                self._set(more if before is None else before + more)
         return self
 
     def __add__(self, other: Normalization) -> Normalization:
@@ -247,7 +279,7 @@ class Normalization:
             if self._moments is not None and self._moments.shape != moments.shape:
                 self._gamma = self._beta = None
             self._moments = moments
-            self._applied = None
+            self._applied = self._small = self._running = None
 
     # ------------------------------------------------------------------------------------------- transform
 
@@ -280,20 +312,10 @@ class Normalization:
         >>> Normalization().adapt(x).transform(x, out=x) is x
         True
         """
-        applied = self._applied
-        if (  # one row or a few: no planning
-            applied is not None
-            and out is x
-            and type(x) is np.ndarray
-            and x.ndim == 2
-            and x.size < 4096
-            and self.axis == -1
-            and x.shape[1] == len(applied[1].mean)
-            and x.flags.carray
-            and _is_plain(x.dtype, self.dtype)
-            and not self.invert
-        ):
-            return _apply.run_small(x, applied[1])
+        if out is x and _is_few_rows(x) and (small := self._small) is not None and x.shape[1] == small.features:
+            if self.dtype is None or self.dtype == x.dtype:
+                small.transform(x)
+                return x
         return self._run(x, out, "inverse" if self.invert else "forward")
 
     __call__ = transform
@@ -364,16 +386,18 @@ class Normalization:
 
     def _parameters_applied(self) -> tuple[policy.Parameters, Affine]:
         with self._lock:
-            if self._applied is None:
+            if (applied := self._applied) is None:
                 parameters = policy.of_moments(self.moments, self.nan, self.constant, self.epsilon)
                 gamma, beta = (self.gamma.reshape(-1), self.beta.reshape(-1)) if self.affine else (None, None)
-                self._applied = parameters, Affine(*parameters[:3], gamma, beta)
-            return self._applied
+                applied = self._applied = parameters, Affine(*parameters[:3], gamma, beta)
+                if self.axis == -1 and not self.invert and (transform := _apply.small(applied[1])) is not None:
+                    self._small = _Small(len(parameters.mean), transform)
+            return applied
 
     # ---------------------------------------------------------------------------------------------- values
 
     def _check_adapted(self) -> None:
-        if self._fixed is None and (self._moments is None or not self._moments.rows):
+        if self._fixed is None and ((seen := self._seen()) is None or not seen.rows):
             raise NotAdaptedError("this Normalization has not seen any data; call adapt(data) or update(batch) first")
 
     @property
@@ -381,8 +405,9 @@ class Normalization:
         """Exact moments of all data seen (`Moments`)."""
         self._must_learn("give moments")
         self._check_adapted()
-        assert self._moments is not None
-        return self._moments
+        seen = self._seen()
+        assert seen is not None
+        return seen
 
     def _statistic(self, values: Floats) -> Floats:
         out = values.reshape(self._fixed[0].shape if self._fixed else self.moments.shape)
@@ -429,7 +454,7 @@ class Normalization:
             raise ValueError(f"{name} must be finite{' and not 0' if name == 'gamma' else ''}")
         with self._lock:
             setattr(self, f"_{name}", np.broadcast_to(array, shape).copy())
-            self._applied = None
+            self._applied = self._small = None
 
     @property
     def gamma(self) -> Floats:
@@ -537,23 +562,26 @@ class Normalization:
         }
 
     def _repr_html_(self) -> str:
-        if self._fixed is None and self._moments is None:
+        if self._fixed is None and self._seen() is None:
             return f"<pre>{self!r}</pre>"
         return report.html(*self._reported(), statistics=None if self._fixed else self.statistics())
 
     def __repr__(self) -> str:
-        seen = "fixed" if self._fixed else "not adapted" if self._moments is None else f"{self._moments.rows} rows seen"
-        return f"<Normalization axis={self.axis!r}, {seen}>"
+        seen = self._seen()
+        what = "fixed" if self._fixed else "not adapted" if seen is None else f"{seen.rows} rows seen"
+        return f"<Normalization axis={self.axis!r}, {what}>"
 
     # ----------------------------------------------------------------------------------------------- files
 
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:
-            return {name: value for name, value in self.__dict__.items() if name not in ("_lock", "_applied")}
+            self._seen()
+            passing = ("_lock", "_applied", "_small", "_running")
+            return {name: value for name, value in self.__dict__.items() if name not in passing}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         lock = self.__dict__.get("_lock") or threading.RLock()
-        self.__dict__.update(saved, _lock=lock, _applied=None)
+        self.__dict__.update(saved, _lock=lock, _applied=None, _small=None, _running=None)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the exact state to a file (JSON, see docs/state.md), atomically: a crash leaves the earlier file.
@@ -574,8 +602,8 @@ class Normalization:
             "feature_names": None if self.feature_names is None else list(self.feature_names),
         }
         with self._lock:
-            if self._moments is not None:
-                document["moments"] = base64.b64encode(self._moments.to_bytes()).decode("ascii")
+            if (seen := self._seen()) is not None:
+                document["moments"] = base64.b64encode(seen.to_bytes()).decode("ascii")
             if self._fixed is not None:
                 document["fixed"] = [state.pack(values) for values in self._fixed]
             for name in ("gamma", "beta"):
@@ -615,8 +643,21 @@ class Normalization:
         return layer
 
 
-def _is_plain(dtype: np.dtype[Any], wanted: np.dtype[Any] | None) -> bool:
-    return dtype.char in "fd" and dtype.isnative and (wanted is None or wanted == dtype)
+class _Small(NamedTuple):
+    """What transforms a few rows at once, where the layer is as simple as most are."""
+
+    features: int
+    transform: Callable[[NDArray[Any]], None]
+
+
+def _is_few_rows(x: Any) -> bool:
+    return (
+        type(x) is np.ndarray
+        and x.ndim == 2
+        and 0 < x.size < 4096
+        and x.dtype.char in "fd"
+        and x.flags.carray  # C-contiguous, aligned, writeable, native
+    )
 
 
 def _mismatch(got: tuple[int, ...], want: tuple[int, ...]) -> str:

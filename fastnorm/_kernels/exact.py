@@ -340,6 +340,19 @@ def scan(x, start, outer, step, rows, stride, lanes, period, feature, floats, in
 
 
 @exact_kernel
+def survey(x):  # type: ignore[no-untyped-def]
+    """1 if there is a NaN, plus 2 if there is an infinity."""
+    nan = infinite = 0
+    for i in range(len(x)):
+        v = np.float64(x[i])
+        if v != v:
+            nan = 1
+        elif abs(v) == np.inf:
+            infinite = 2
+    return nan + infinite
+
+
+@exact_kernel
 def scan_half(x, half, start, outer, step, rows, stride, lanes, period, feature, floats, integers, tile, state, layout, span):  # type: ignore[no-untyped-def]
     """Add float16 (``half``) or bfloat16, given as their bits in uint16: widened into ``tile``, then as float32."""
     bits = tile.view(np.uint32)
