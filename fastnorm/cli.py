@@ -85,8 +85,8 @@ def _is_answer(error: Exception) -> bool:
 
 
 def _in_one_line(error: Exception) -> str:
-    if isinstance(error, OSError) and error.strerror and error.filename is not None:
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.strerror:  # without its number, "[Errno 2]"
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -110,26 +110,28 @@ def fastnorm(
 
 @_command("Example: fastnorm normalize weather.csv --out normalized.csv --columns temp,humid")
 def normalize(
-    file: Annotated[Path, typer.Argument(help="A CSV or Parquet file with named columns.")],
-    out: Annotated[Path, typer.Option(help="Where the normalized table goes.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A CSV or Parquet file with named columns.")
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE", help="Where the normalized table goes.")],
     columns: Annotated[
         str | None, typer.Option(metavar="A,B,C", help="The columns to normalize.  [every numeric]")
     ] = None,
     state: Annotated[
         Path | None,
-        typer.Option(help="Where the state file goes.  [beside OUT, as .fastnorm.json]"),
+        typer.Option(metavar="FILE", help="Where the state goes.  [beside OUT, as .fastnorm.json]"),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="The most threads to use.  [one a CPU]")
+        int | None, typer.Option(min=1, metavar="N", help="The most threads to use.  [one a CPU]")
     ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
     as_json: AsJson = False,
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
 ) -> str:
-    """Normalize the numeric columns of a table; the others pass through unchanged.
+    """Normalize the numeric columns of a table.
 
-    Prints the parameters and the statistics of each feature, and writes the normalized table and a
-    state file, which `fastnorm report` and Normalization.load read.
+    Prints the parameters and the statistics of each feature. Writes the table, its other columns
+    unchanged, and a state file, which `fastnorm report` and Normalization.load read.
     """
     from fastnorm.normalization import Normalization
     from fastnorm.tables import check_destination, read_table, split_suffix, staged, write_table
@@ -153,7 +155,7 @@ def normalize(
         files = {"file": str(file), "out": str(out), "state": str(state)}
         return json.dumps({**files, "left_out": table.left_out, **_as_data(layer)}, indent=2)
     lines = [
-        f"Left as they were: {', '.join(table.left_out) or 'none'}",
+        f"Left as they were: {', '.join(map(_shown, table.left_out)) or 'none'}",
         f"Normalized table:  {out}",
         f"State file:        {state}",
     ]
@@ -162,9 +164,10 @@ def normalize(
 
 @_command("Example: fastnorm report normalized.fastnorm.json")
 def report(
-    state: Annotated[Path, typer.Argument(help="A state file.")], as_json: AsJson = False
+    state: Annotated[Path, typer.Argument(metavar="STATE", help="A state file.")],
+    as_json: AsJson = False,
 ) -> str:
-    """Print the parameters and the statistics in a state file."""
+    """Print what a state file holds."""
     from fastnorm.normalization import Normalization
 
     layer = Normalization.load(state)
@@ -175,15 +178,15 @@ def report(
 
 @_command("Example: fastnorm info --json")
 def info(as_json: AsJson = False) -> str:
-    """Print versions, the processor as the kernels see it, threads and the kernel cache."""
+    """Print versions, processor, threads and the kernel cache."""
     facts = _facts()
     if as_json:
         return json.dumps(facts, indent=2)
     lines = [f"{name:<10}{version}" for name, version in facts["versions"].items()]
     cpu, threads, cache = facts["cpu"], facts["threads"], facts["cache"]
     lines.append(f"{'cpu':<10}{cpu['name']}, vectors of {cpu['vector_bytes']} bytes")
-    indent = {"initial_indent": f"{'features':<10}", "subsequent_indent": " " * 10}
-    lines += textwrap.wrap(" ".join(cpu["features"]) or "none", 88, **indent)
+    features = textwrap.fill(" ".join(cpu["features"]) or "none", 78)
+    lines.append("features" + textwrap.indent(features, " " * 10).removeprefix(" " * 8))
     lines.append(f"{'threads':<10}{threads['count']} ({threads['source']})")
     lines.append(f"{'cache':<10}{cache['folder'] or 'none'} ({cache['note']})")
     return "\n".join([*lines, *(f"warning: {warning}" for warning in facts["warnings"])])
@@ -191,7 +194,7 @@ def info(as_json: AsJson = False) -> str:
 
 @_command("Example: fastnorm warmup && fastnorm info")
 def warmup() -> str:
-    """Compile every kernel now, so that no later process has to wait."""
+    """Compile every kernel ahead of its first use."""
     from fastnorm._warmup import warmup
 
     warmup()
@@ -207,19 +210,18 @@ def _as_text(layer: Normalization) -> str:
     parts: list[str] = []
     layer.summary(print_fn=parts.append)
     if statistics := _statistics(layer):
+        parts.append(f"{len(statistics['feature']):,} features, {layer.count:,} rows")
         parts.append(statistics_table(statistics, limit=1000))
     return "\n\n".join(parts)
 
 
+def _shown(name: str) -> str:
+    return name if name and name.isprintable() else repr(name)
+
+
 def _as_data(layer: Normalization) -> dict[str, Any]:
     statistics = _statistics(layer)
-    columns = [
-        [
-            None if value != value else value
-            for value in getattr(values, "tolist", lambda: values)()
-        ]  # NaN is no JSON
-        for values in statistics.values()
-    ]
+    columns = [map(_as_json, values) for values in statistics.values()]
     return {
         "rows": layer.count if statistics else None,
         "parameters": [
@@ -228,6 +230,11 @@ def _as_data(layer: Normalization) -> dict[str, Any]:
         ],
         "features": [dict(zip(statistics, row, strict=True)) for row in zip(*columns, strict=True)],
     }
+
+
+def _as_json(value: Any) -> Any:
+    plain = value.item() if hasattr(value, "item") else value
+    return None if plain != plain else plain  # JSON has no NaN
 
 
 def _statistics(layer: Normalization) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import os
 import secrets
 import shutil
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ _MISSING = (
     *("", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "1.#IND", "1.#QNAN", "<NA>"),
     *("-NaN", "-nan", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
 )
-_ROWS_AT_A_TIME = 1 << 16  # as CSV text: some 10 MB for 14 columns
+_CELLS_AT_A_TIME = 1 << 20  # some 20 MB as CSV text
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,11 +55,11 @@ class Table:
 
 
 def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = None) -> Table:
-    """Read a CSV or Parquet file, by its suffix, and take the numeric `columns` as features.
+    r"""Read a CSV or Parquet file, by its suffix, and take the numeric `columns` as features.
 
-    None takes every numeric column in the order of the file: whole numbers, floats and decimals. A
-    column of true and false is numeric only when it is asked for by name; a CSV column without any
-    value and the index that pandas stores in Parquet likewise.
+    None takes every numeric column in the order of the file: whole numbers, floats and decimals.
+    Only when asked for by name: a column of true and false, a CSV column without any value, and the
+    index that pandas stores (in CSV a column without a name).
 
     Raises OSError where the file cannot be read, and ValueError where it is damaged, lacks a column
     that is asked for, has no numeric one or none in a column asked for, or holds a whole number
@@ -67,7 +68,7 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = Non
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder, "delays.csv")
-    ...     _ = path.write_text("carrier,delay\\nUA,2\\nAA,\\n")
+    ...     _ = path.write_text("carrier,delay\nUA,2\nAA,\n")
     ...     table = read_table(path)
     >>> table.features, table.left_out
     (('delay',), ('carrier',))
@@ -77,11 +78,7 @@ def read_table(path: str | os.PathLike[str], columns: Sequence[str] | None = Non
     path = Path(path)
     kind = _kind(path)
     pa = _pyarrow()
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} is a folder; name a file")
-    if not path.exists():
-        raise FileNotFoundError(f"no such file: {path}")
-    with path.open("rb"):  # a file that may not be read is not called damaged below
+    with path.open("rb"):  # what is not there, or may not be read, is not called damaged below
         pass
     damage = (pa.ArrowException, OSError, EOFError, zlib.error, UnicodeError, csv.Error)
     try:
@@ -124,7 +121,7 @@ def check_destination(
 ) -> None:
     """Raise OSError unless a file may be written at `path`, ValueError if it is one of `taken`.
 
-    Without `overwrite` there must be no such file yet. A link to one of `taken` counts as that file.
+    Without `overwrite` there must be no such file yet. A link to one of `taken` is that file.
     """
     path = Path(path)
     for other in map(Path, taken):
@@ -178,11 +175,11 @@ def _table(
     path: Path, source: Any, columns: Sequence[str] | None, number: Callable[[Any, bool], Any]
 ) -> Table:
     names = tuple(source.column_names)
-    if twice := sorted({name for name in names if names.count(name) > 1}):
+    if twice := [name for name, times in Counter(names).items() if times > 1]:
         raise ValueError(f"{path} has several columns named {_listed(twice)}; rename them")
     if not source.num_rows:
         raise ValueError(f"{path} has no rows")
-    wanted = _wanted(path, names, columns)
+    wanted = _without_index(source) if columns is None else _checked(path, names, columns)
     features = {}
     for name in wanted:
         try:
@@ -201,18 +198,23 @@ def _table(
     return Table(names, tuple(features), values, rest)
 
 
-def _wanted(path: Path, names: tuple[str, ...], columns: Sequence[str] | None) -> tuple[str, ...]:
-    if columns is None:
-        return names
+def _without_index(source: Any) -> list[str]:
+    stored = json.loads((source.schema.metadata or {}).get(b"pandas", "{}"))
+    index = ["", *stored.get("index_columns", [])]
+    return [name for name in source.column_names if name not in index]
+
+
+def _checked(path: Path, names: tuple[str, ...], columns: Sequence[str]) -> Sequence[str]:
     if isinstance(columns, str):
         raise TypeError(f"columns is the text {columns!r}; pass a list of names")
     if not columns:
         raise ValueError("columns is empty; name at least one, or pass None for every numeric one")
-    if missing := [name for name in columns if name not in names]:
+    known = set(names)
+    if missing := [name for name in columns if name not in known]:
         raise ValueError(f"{path} has no column {_listed(missing)}; it has {_listed(names)}")
     if len(set(columns)) < len(columns):
         raise ValueError(f"columns names one twice: {_listed(columns)}; name each once")
-    return tuple(columns)
+    return columns
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -239,8 +241,8 @@ def _number_of_text(column: Any, asked: bool) -> Any:
             return given.cast(pa.bool_()).cast(pa.float64())
         except pa.ArrowInvalid:
             raise _NotNumeric(error) from error
-    # float64 holds every whole number of 15 digits; the few longer ones are looked at one by one.
-    for text in given.filter(pc.match_substring_regex(given, r"^[+-]?\d{16,}$")).unique():
+    # float64 holds every whole number below 9e15; the few others are looked at one by one.
+    for text in given.filter(pc.match_substring_regex(given, r"^[+-]?(9\d{15}|\d{17,})$")):
         if Decimal(text.as_py()) != Decimal(float(text.as_py())):
             raise ValueError(f"holds {text}, which float64 would round; choose columns without it")
     return numbers
@@ -268,13 +270,15 @@ def _number_of_typed(column: Any, asked: bool) -> Any:
 
 def _read_csv(path: Path, delimiter: str) -> Any:
     import pyarrow as pa
-    from pyarrow.csv import ConvertOptions, ParseOptions, read_csv
+    from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, read_csv
 
     unpack = gzip.open if path.suffix.lower() == ".gz" else open
     with unpack(path, "rt", encoding="utf-8-sig", newline="") as file:
         names = next((row for row in csv.reader(file, delimiter=delimiter) if row), [])
     return read_csv(
         str(path),
+        # A row must fit into a block.
+        read_options=ReadOptions(block_size=max(1 << 24, 64 * len(names))),
         parse_options=ParseOptions(delimiter=delimiter, newlines_in_values=True),
         convert_options=ConvertOptions(column_types=dict.fromkeys(names, pa.string())),
     )
@@ -285,12 +289,14 @@ def _write_csv(file: BinaryIO, table: Table, delimiter: str) -> None:
     import pyarrow.compute as pc
 
     special = f'["\r\n{delimiter}]'
+    position = {name: index for index, name in enumerate(table.features)}
+    step = max(1, _CELLS_AT_A_TIME // len(table.columns))
 
     def cells(name: str, start: int) -> Any:
-        if name in table.features:
-            column = table.values[start : start + _ROWS_AT_A_TIME, table.features.index(name)]
+        if name in position:
+            column = table.values[start : start + step, position[name]]
             return pa.array(column, from_pandas=True).cast(pa.string())
-        text = table.rest.column(name).slice(start, _ROWS_AT_A_TIME)
+        text = table.rest.column(name).slice(start, step)
         try:
             return quoted(text.cast(pa.string()))
         except (pa.ArrowNotImplementedError, pa.ArrowInvalid) as error:
@@ -314,7 +320,7 @@ def _write_csv(file: BinaryIO, table: Table, delimiter: str) -> None:
         file.write("\n".join([*lines, ""]).encode())
 
     write(*(quoted(pa.array([name])) for name in table.columns))
-    for start in range(0, len(table.values), _ROWS_AT_A_TIME):
+    for start in range(0, len(table.values), step):
         write(*(cells(name, start) for name in table.columns))
 
 
@@ -339,10 +345,10 @@ def _write_parquet(file: BinaryIO, table: Table) -> None:
     from pyarrow.parquet import write_table
 
     columns, fields = [], []
+    position = {name: index for index, name in enumerate(table.features)}
     for name in table.columns:
-        if name in table.features:
-            values = table.values[:, table.features.index(name)]
-            columns.append(pa.array(values, from_pandas=True))
+        if name in position:
+            columns.append(pa.array(table.values[:, position[name]], from_pandas=True))
             fields.append(pa.field(name, pa.float64()))
         else:
             columns.append(table.rest.column(name))
@@ -361,7 +367,7 @@ class _Kind(NamedTuple):
     write: Callable[[BinaryIO, Table], None]
 
 
-def _csv_kind(delimiter: str, write: Callable[[BinaryIO, Table, str], None]) -> _Kind:
+def _csv_kind(delimiter: str, write: Callable[..., None]) -> _Kind:
     read = partial(_read_csv, delimiter=delimiter)
     return _Kind("CSV", read, _number_of_text, partial(write, delimiter=delimiter))
 

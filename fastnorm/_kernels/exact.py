@@ -19,6 +19,7 @@ from fastnorm._kernels.vector import (
     double,
     larger,
     magnitude,
+    not_inlined,
     not_zero,
     row_loop,
     smaller,
@@ -30,6 +31,10 @@ FLUSH = 1000  # blocks whose whole numbers (at most 2**53 each) fit an int64
 LOWEST, LOWEST_NARROW, HIGHEST = -400, -69, 500  # E stays here: products neither under- nor overflow, limbs suffice
 COUNTS = 3  # rows of a state before its limbs: NaN, +inf, -inf
 NAN, POSINF, NEGINF = 0, 1, 2
+# Arguments as np.int64: numba compiles a function anew for each literal number that it is called with.
+ZERO, ONE = np.int64(0), np.int64(1)
+TOTAL, SQUARE, WEIGHT = np.int64(0), np.int64(2), np.int64(4)  # sides of a layout and a span
+UNSET = 1 << 20  # the E of a wide grid that was not needed yet
 
 # Each sum: power of the data, exponent of its unit relative to power * E, and 1 where it enters twice (2pq of a square).
 NARROW = np.array([[1, -47, 0], [2, -46, 0], [2, -70, 1], [2, -94, 0]])
@@ -54,9 +59,9 @@ WIDE = np.array(
 # ------------------------------------------------------------------------------------------------- steps
 
 
-def _narrow_step(x: Any, constants: Any, sums: Any, rest: Any) -> Any:
+def _narrow_step(x: Any, constants: Any, state: Any) -> Any:
     """float32: two slices, |x| in [2**(E-24), 2**E)."""
-    (m, _, _), (S, PP, PT, TT), (most, least) = constants, sums, rest
+    (m, _, _), (S, PP, PT, TT, most, least) = constants, state
     size = magnitude(x)
     v = double(x)
     p = (v + m) - m
@@ -64,9 +69,9 @@ def _narrow_step(x: Any, constants: Any, sums: Any, rest: Any) -> Any:
     return S + v, PP + p * p, PT + p * t, TT + t * t, larger(size, most), smaller(not_zero(x, size), least)
 
 
-def _plain_step(v: Any, constants: Any, sums: Any, rest: Any) -> Any:
+def _plain_step(v: Any, constants: Any, state: Any) -> Any:
     """float64: three slices, |v| in [2**(E-19), 2**E). The window is watched on v*v: no constant for abs."""
-    (m1, m2, _, _), (H, T, PP, PQ, PS, QQ, QS, SS), (most, least) = constants, sums, rest
+    (m1, m2, _, _), (H, T, PP, PQ, PS, QQ, QS, SS, most, least) = constants, state
     w = v * v
     h = (v + m2) - m2
     s = v - h
@@ -93,14 +98,12 @@ def _in_window(constants: Any, sums: Any, rest: Any) -> Any:
     return keep, where(keep, 0.0, 1.0), 0
 
 
-def _wide_step(x: Any, constants: Any, sums: Any, rest: Any) -> Any:
+def _wide_step(x: Any, constants: Any, state: Any) -> Any:
     """Any float: four slices, |v| in [2**(E-39), 2**E) (float32: 2**(E-68)); what lies outside is passed over."""
-    (m1, m2, m3, top, floor), (H, T, PP, PQ, PR, PS, QS, RS, SS), (outside, missing) = constants, sums, rest
+    (m1, m2, m3, top, floor), (H, T, PP, PQ, PR, PS, QS, RS, SS) = constants, state
     v = double(x)
     w = v * v
-    out = (w >= top) | ((w < floor) & (v != 0.0))
-    nan = v != v
-    v = where(out | nan, 0.0, v)
+    v = where((w >= floor) & (w < top), v, 0.0)
     h = (v + m2) - m2
     t = v - h
     p = (h + m1) - m1
@@ -117,9 +120,24 @@ def _wide_step(x: Any, constants: Any, sums: Any, rest: Any) -> Any:
         QS + q * (s + s) + r * r,
         RS + r * s,
         SS + s * s,
-        outside + where(out, 1.0, 0.0),
-        missing + where(nan, 1.0, 0.0),
     )
+
+
+def _wide_watch(v: Any, constants: Any, state: Any) -> Any:
+    """Count what the wide step passes over: values outside the window, and NaNs."""
+    (_, _, _, top, floor), (outside, missing) = constants, state
+    w = v * v
+    out = (w >= top) | ((w < floor) & (v != 0.0))
+    return outside + where(out, 1.0, 0.0), missing + where(w != w, 1.0, 0.0)
+
+
+def _narrow_watch(x: Any, constants: Any, state: Any) -> Any:
+    """The same for float32, whose squares are exact: masks of float64 alone, which need no shuffling."""
+    (_, _, _, top, floor), (outside, missing) = constants, state
+    v = double(x)
+    w = v * v
+    out = (w >= top) | ((w < floor) & (w != 0.0))
+    return outside + where(out, 1.0, 0.0), missing + where(w != w, 1.0, 0.0)
 
 
 def _always(constants: Any, sums: Any, rest: Any) -> Any:
@@ -129,15 +147,32 @@ def _always(constants: Any, sums: Any, rest: Any) -> Any:
 
 _narrow = RowLoop(_narrow_step, 3, len(NARROW), (np.float32(0), np.float32(np.inf)), _in_window)
 _plain = RowLoop(_plain_step, 4, len(PLAIN), (0.0, np.inf), _in_window)
-_wide = RowLoop(_wide_step, 5, len(WIDE), (0.0, 0.0), _always)
+_wide = RowLoop(_wide_step, 5, len(WIDE), (0.0, 0.0), _always, _wide_watch)
+_wide_narrow = RowLoop(_wide_step, 5, len(WIDE), (0.0, 0.0), _always, _narrow_watch)
 
-plain_block = row_loop(float32=_narrow, float64=_plain)
-wide_block = row_loop(float32=_wide, float64=_wide)
+_plain_loop = row_loop(float32=_narrow, float64=_plain)
+_wide_loop = row_loop(float32=_wide_narrow, float64=_wide)
+
+
+# Functions of their own, so that each loop is compiled once.
+@exact_kernel
+def plain_block(x, start, rows, stride, first, stop, ahead, grid, sums, flags):  # type: ignore[no-untyped-def]
+    """Add lanes whose window holds; the number of those that do not, each with its flag."""
+    not_inlined()
+    return _plain_loop(x, start, rows, stride, first, stop, ahead, grid, sums, flags)
+
+
+@exact_kernel
+def wide_block(x, start, rows, stride, first, stop, ahead, grid, sums, flags):  # type: ignore[no-untyped-def]
+    """Add what lies in the wide window; not 0 if something else is left, each lane with its number of values."""
+    not_inlined()
+    return _wide_loop(x, start, rows, stride, first, stop, ahead, grid, sums, flags)
 
 # Scratch of a worker, in lanes: floats hold the two grids; integers hold the two sums, flags, tally, E, E of the wide grid.
 PLAIN_GRID = 4 + len(PLAIN)
 FLOATS = (PLAIN_GRID + 5 + len(WIDE)) * LANES
 _WIDE_SUMS = len(PLAIN) * LANES
+WIDE_SUMS = np.int64(_WIDE_SUMS)
 _FLAGS = _WIDE_SUMS + len(WIDE) * LANES
 _TALLY = _FLAGS + LANES
 _E = _TALLY + LANES
@@ -179,18 +214,20 @@ def split(value, lowest):  # type: ignore[no-untyped-def]
 @exact_kernel
 def deposit(state, layout, feature, value, span):  # type: ignore[no-untyped-def]
     """Add one finite float64 and its square, whatever its magnitude."""
+    not_inlined()
     whole, exponent = split(value, layout[6])
-    put(state, layout[0], layout[1], feature, exponent, whole, span, 0)
+    put(state, layout[0], layout[1], feature, exponent, whole, span, TOTAL)
     whole = abs(whole)
     high, low = whole >> 27, whole & 0x7FFFFFF
-    put(state, layout[2], layout[3], feature, 2 * exponent + 54, high * high, span, 2)
-    put(state, layout[2], layout[3], feature, 2 * exponent + 28, high * low, span, 2)
-    put(state, layout[2], layout[3], feature, 2 * exponent, low * low, span, 2)
+    put(state, layout[2], layout[3], feature, 2 * exponent + 54, high * high, span, SQUARE)
+    put(state, layout[2], layout[3], feature, 2 * exponent + 28, high * low, span, SQUARE)
+    put(state, layout[2], layout[3], feature, 2 * exponent, low * low, span, SQUARE)
 
 
 @exact_kernel
 def flush(sums, first, table, c, E, state, layout, feature, span):  # type: ignore[no-untyped-def]
     """Move the whole numbers of lane c into its feature's limbs."""
+    not_inlined()
     for k in range(table.shape[0]):
         value = sums[first + c + k * LANES]
         if value != 0:
@@ -243,25 +280,39 @@ def aim_wide(grid, c, E, narrow):  # type: ignore[no-untyped-def]
 @exact_kernel
 def settle(c, integers, narrow, state, layout, feature, span):  # type: ignore[no-untyped-def]
     """Empty lane c: its whole numbers and its count of NaNs."""
-    flush(integers, 0, NARROW if narrow else PLAIN, c, integers[_E + c], state, layout, feature, span)
-    flush(integers, _WIDE_SUMS, WIDE, c, integers[_WIDE_E + c], state, layout, feature, span)
+    not_inlined()
+    flush(integers, ZERO, NARROW if narrow else PLAIN, c, integers[_E + c], state, layout, feature, span)
+    if integers[_WIDE_E + c] != UNSET:
+        flush(integers, WIDE_SUMS, WIDE, c, integers[_WIDE_E + c], state, layout, feature, span)
     state[NAN, feature] += integers[_TALLY + c]
     integers[_TALLY + c] = 0
 
 
 @exact_kernel
 def move(c, E, floats, integers, narrow):  # type: ignore[no-untyped-def]
-    """Aim both grids of the (empty) lane c at E."""
+    """Aim the (empty) lane c at E."""
+    not_inlined()
     E = min(max(E, LOWEST_NARROW if narrow else LOWEST), HIGHEST)
     integers[_E + c] = E
-    integers[_WIDE_E + c] = E
     aim(floats, c, E, narrow)
-    aim_wide(floats[PLAIN_GRID * LANES :], c, E, narrow)
+
+
+@exact_kernel
+def widen(first, stop, floats, integers, narrow):  # type: ignore[no-untyped-def]
+    """Have the wide grids of the lanes where the plain ones are."""
+    not_inlined()
+    for c in range(first, stop):
+        if integers[_WIDE_E + c] != integers[_E + c]:
+            integers[_WIDE_E + c] = integers[_E + c]
+            aim_wide(floats[PLAIN_GRID * LANES :], c, integers[_E + c], narrow)
+            for k in range(WIDE.shape[0]):
+                integers[_WIDE_SUMS + c + k * LANES] = 0
 
 
 @exact_kernel
 def sweep(x, start, rows, stride, c, outside, floats, integers, narrow, state, layout, feature, span):  # type: ignore[no-untyped-def]
     """After a wide block: deposit what lay outside the window of lane c, and let its grid follow the data."""
+    not_inlined()
     top = floats[c + (PLAIN_GRID + 3) * LANES]
     floor = floats[c + (PLAIN_GRID + 4) * LANES]
     most = 0.0
@@ -301,9 +352,11 @@ def scan(x, start, outer, step, rows, stride, lanes, period, feature, floats, in
         integers[_E + c] = math.frexp(size[c])[1] + 1 if size[c] > 0.0 else 0
     for c in range(lanes):
         move(c, integers[_E + c], floats, integers, narrow)
+        integers[_WIDE_E + c] = UNSET
         integers[_TALLY + c] = 0
-    for k in range((len(PLAIN) + len(WIDE)) * LANES):
-        integers[k] = 0
+    for k in range(PLAIN.shape[0]):
+        for c in range(lanes):
+            integers[c + k * LANES] = 0
     blocks = 0
     for o in range(outer):
         for r in range(0, rows, BLOCK):
@@ -312,17 +365,19 @@ def scan(x, start, outer, step, rows, stride, lanes, period, feature, floats, in
             ahead = BLOCK * stride
             if integers[-2] > 0:
                 integers[-2] -= 1
-                if wide_block(x, here, count, stride, 0, lanes, ahead, wide_grid, wide_sums, flags):
+                widen(ZERO, lanes, floats, integers, narrow)
+                if wide_block(x, here, count, stride, ZERO, lanes, ahead, wide_grid, wide_sums, flags):
                     for c in range(lanes):
                         if flags[c]:
                             f = feature + c % period
-                            sweep(x, here, count, stride, c, True, floats, integers, narrow, state, layout, f, span)
-            elif plain_block(x, here, count, stride, 0, lanes, ahead, floats, integers, flags):
+                            sweep(x, here, count, stride, c, flags[c] > 0, floats, integers, narrow, state, layout, f, span)
+            elif plain_block(x, here, count, stride, ZERO, lanes, ahead, floats, integers, flags):
                 bad = 0
                 for c in range(lanes):
                     if flags[c]:
                         bad += 1
-                        wide_block(x, here, count, stride, c, c + 1, 0, wide_grid, wide_sums, flags)
+                        widen(c, c + 1, floats, integers, narrow)
+                        wide_block(x, here, count, stride, c, c + 1, ZERO, wide_grid, wide_sums, flags)
                         f = feature + c % period
                         sweep(x, here, count, stride, c, flags[c] > 0, floats, integers, narrow, state, layout, f, span)
                 if bad * 4 > lanes:  # not data for the plain window: stay away from it, longer each time
@@ -342,6 +397,7 @@ def scan(x, start, outer, step, rows, stride, lanes, period, feature, floats, in
 @exact_kernel
 def survey(x):  # type: ignore[no-untyped-def]
     """1 if there is a NaN, plus 2 if there is an infinity."""
+    not_inlined()
     nan = infinite = 0
     for i in range(len(x)):
         v = np.float64(x[i])
@@ -375,7 +431,7 @@ def scan_half(x, half, start, outer, step, rows, stride, lanes, period, feature,
                         wide[c] = np.uint32(size << 13) if size < 0x7C00 else np.uint32((size << 13) | 0x7F800000)
                         scaled[c] *= np.float32(2.0**112) if size < 0x7C00 else np.float32(1.0)
                         scaled[c] = -scaled[c] if whole & 0x8000 else scaled[c]
-            scan(tile, 0, 1, 0, count, lanes, lanes, period, feature, floats, integers, state, layout, span)
+            scan(tile, ZERO, ONE, ZERO, count, lanes, lanes, period, feature, floats, integers, state, layout, span)
 
 
 # ---------------------------------------------------------------------------------------------- integers
@@ -435,7 +491,7 @@ def empty_integers(itemsize, sums, lanes, period, feature, state, layout, span):
     """Move the whole numbers of every lane into the limbs."""
     table = SHORT if itemsize <= 2 else MIDDLE if itemsize == 4 else LONG
     for c in range(lanes):
-        flush(sums, 0, table, c, 0, state, layout, feature + c % period, span)
+        flush(sums, ZERO, table, c, ZERO, state, layout, feature + c % period, span)
 
 
 # ----------------------------------------------------------------------------------------------- weights
@@ -455,7 +511,7 @@ def scan_weighted(x, weights, rows, lanes, feature, state, layout, span):  # typ
             elif abs(v) == np.inf:
                 state[POSINF if v > 0 else NEGINF, f] += 1
             elif whole > 0:
-                put(state, layout[4], layout[5], f, exponent, whole, span, 4)
+                put(state, layout[4], layout[5], f, exponent, whole, span, WEIGHT)
                 if v != 0.0:
                     size, power = split(abs(v), layout[6])
                     sign = 1 if v > 0 else -1
@@ -467,16 +523,16 @@ def put_product(state, layout, f, exponent, power, w1, w0, size, sign, span):  #
     """Add w*x and w*x**2, where w = (w1 * 2**27 + w0) * 2**exponent and |x| = size * 2**power."""
     x1, x0 = size >> 27, size & 0x7FFFFFF
     e = exponent + power
-    put(state, layout[0], layout[1], f, e + 54, sign * (w1 * x1), span, 0)
-    put(state, layout[0], layout[1], f, e + 27, sign * (w1 * x0 + w0 * x1), span, 0)
-    put(state, layout[0], layout[1], f, e, sign * (w0 * x0), span, 0)
+    put(state, layout[0], layout[1], f, e + 54, sign * (w1 * x1), span, TOTAL)
+    put(state, layout[0], layout[1], f, e + 27, sign * (w1 * x0 + w0 * x1), span, TOTAL)
+    put(state, layout[0], layout[1], f, e, sign * (w0 * x0), span, TOTAL)
     d0 = x0 * x0  # the square in digits of 27 bits
     d1 = 2 * x1 * x0 + (d0 >> 27)
     d2 = x1 * x1 + (d1 >> 27)
     d0, d1, d2, d3 = d0 & 0x7FFFFFF, d1 & 0x7FFFFFF, d2 & 0x7FFFFFF, d2 >> 27
     e += power
-    put(state, layout[2], layout[3], f, e + 108, w1 * d3, span, 2)
-    put(state, layout[2], layout[3], f, e + 81, w1 * d2 + w0 * d3, span, 2)
-    put(state, layout[2], layout[3], f, e + 54, w1 * d1 + w0 * d2, span, 2)
-    put(state, layout[2], layout[3], f, e + 27, w1 * d0 + w0 * d1, span, 2)
-    put(state, layout[2], layout[3], f, e, w0 * d0, span, 2)
+    put(state, layout[2], layout[3], f, e + 108, w1 * d3, span, SQUARE)
+    put(state, layout[2], layout[3], f, e + 81, w1 * d2 + w0 * d3, span, SQUARE)
+    put(state, layout[2], layout[3], f, e + 54, w1 * d1 + w0 * d2, span, SQUARE)
+    put(state, layout[2], layout[3], f, e + 27, w1 * d0 + w0 * d1, span, SQUARE)
+    put(state, layout[2], layout[3], f, e, w0 * d0, span, SQUARE)

@@ -8,7 +8,8 @@ core in cache, against 14 GB/s here). Where kernels are interpreted, the same st
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -147,19 +148,60 @@ def _integer(value: Vector) -> ir.Value:
     return builder.add(builder.shl(fours, ir.Constant(wide, [2] * wide.count)), ones)
 
 
+@contextmanager
+def _rows(
+    builder: ir.IRBuilder, x: ir.Value, first: ir.Value, rows: ir.Value, stride: ir.Value, ahead: ir.Value
+) -> Iterator[ir.Value]:
+    """A loop over at least one row: yields the index of its element, after a prefetch of the one ``ahead`` of it."""
+    position = cgutils.alloca_once_value(builder, first)
+    left = cgutils.alloca_once_value(builder, rows)
+    body, after = builder.append_basic_block("rows"), builder.append_basic_block("rows.end")
+    builder.branch(body)
+    builder.position_at_end(body)
+    here = builder.load(position)
+    i32 = ir.IntType(32)
+    kind = ir.FunctionType(ir.VoidType(), [_BYTE_POINTER, i32, i32, i32])
+    prefetch = builder.module.declare_intrinsic("llvm.prefetch", [_BYTE_POINTER], kind)
+    soon = builder.bitcast(builder.gep(x, [builder.add(here, ahead)]), _BYTE_POINTER)
+    builder.call(prefetch, [soon, i32(0), i32(3), i32(1)])
+    yield here
+    builder.store(builder.add(here, stride), position)
+    builder.store(builder.sub(builder.load(left), _INT64(1)), left)
+    again = builder.cbranch(builder.icmp_signed(">", builder.load(left), _INT64(0)), body, after)
+    again.set_metadata("llvm.loop", _not_unrolled(builder.module))
+    builder.position_at_end(after)
+
+
+def _not_unrolled(module: ir.Module) -> Any:
+    """Metadata of a loop that stays as it is: two rows at once do not fit the registers."""
+    disable = module.add_metadata(["llvm.loop.unroll.disable"])
+    node = module.add_metadata([disable, module.add_metadata([f"fastnorm.{len(module.metadata)}"])])
+    node.operands = (node, disable)  # such a node names itself
+    return node
+
+
 class RowLoop:
     """A step with what surrounds it: the constants of a lane, the sums that start at 0, and the verdict.
 
     Per-lane arrays: ``grid`` holds the constants, then one factor a sum which makes it a whole number;
-    ``sums`` takes the whole numbers; ``flags`` one number a lane: 0 when its block was added. ``finish`` gets
+    ``sums`` takes the whole numbers; ``flags`` one number a lane: 0 when its block was added. ``step(value, constants,
+    state)`` returns the new state: the sums and what follows them, or, where a ``watch`` does the latter in a loop of its
+    own (so that all fits the registers), the sums alone. ``finish`` gets
     ``(constants, sums, rest)``, where ``rest`` are the accumulators behind the sums, and returns ``(keep, flag, tally)``:
     whether the sums count (None: always), what to put into ``flags[c]`` and what to add to ``flags[c + LANES]``.
     """
 
     def __init__(
-        self, step: Callable[..., Any], constants: int, sums: int, rest: Sequence[float], finish: Callable[..., Any]
+        self,
+        step: Callable[..., Any],
+        constants: int,
+        sums: int,
+        rest: Sequence[float],
+        finish: Callable[..., Any],
+        watch: Callable[..., Any] | None = None,
     ) -> None:
-        self.step = step
+        everything = slice(0, sums + len(rest))
+        self.loops = [(step, everything)] if watch is None else [(step, slice(0, sums)), (watch, slice(sums, None))]
         self.constants = constants
         self.sums = sums
         self.rest = tuple(rest)
@@ -184,10 +226,9 @@ class RowLoop:
             per_lane = [float(grid[c + k * LANES]) for k in range(self.constants + self.sums)]
             constants, factors = per_lane[: self.constants], per_lane[self.constants :]
             state = [0.0] * self.sums + list(self.rest)
-            for r in range(rows):
-                value = x[start + r * stride + c]
-                value = float(value)
-                state = list(self.step(value, constants, state[: self.sums], state[self.sums :]))
+            for step, part in self.loops:
+                for r in range(rows):
+                    state[part] = step(float(x[start + r * stride + c]), constants, state[part])
             keep, flag, tally = self.finish(constants, state[: self.sums], state[self.sums :])
             if keep is None or keep:
                 for k in range(self.sums):
@@ -219,7 +260,7 @@ class RowLoop:
             builder.store(builder.add(c, count), lane)
             builder.cbranch(fits(), body, after)
             builder.position_at_end(after)
-            width //= 2
+            width = width // 2 if len(self.loops) == 1 else int(width > 1)  # rare loops: less to compile
         return builder.load(flagged)
 
     def _emit_strip(
@@ -264,19 +305,13 @@ class RowLoop:
             slot = cgutils.alloca_once(builder, kind)
             builder.store(ir.Constant(kind, [float(initial)] * width), slot)
             slots.append(slot)
-        position = cgutils.alloca_once_value(builder, builder.add(start, c))
-        i32 = ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [_BYTE_POINTER, i32, i32, i32])
-        prefetch = builder.module.declare_intrinsic("llvm.prefetch", [_BYTE_POINTER], kind)
-        with cgutils.for_range(builder, rows):
-            here = builder.load(position)
-            soon = builder.bitcast(builder.gep(x, [builder.add(here, ahead)]), _BYTE_POINTER)
-            builder.call(prefetch, [soon, i32(0), i32(3), i32(1)])
-            value = Vector(builder, load(x, here, ir.VectorType(element, width)))
-            state = [Vector(builder, builder.load(slot)) for slot in slots]
-            for slot, new in zip(slots, self.step(value, constants, state[: self.sums], state[self.sums :]), strict=True):
-                builder.store(new.value, slot)
-            builder.store(builder.add(here, stride), position)
+        first = builder.add(start, c)
+        for step, part in self.loops:
+            with _rows(builder, x, first, rows, stride, ahead) as here:
+                value = Vector(builder, load(x, here, ir.VectorType(element, width)))
+                state = [Vector(builder, builder.load(slot)) for slot in slots[part]]
+                for slot, new in zip(slots[part], step(value, constants, state), strict=True):
+                    builder.store(new.value, slot)
         state = [Vector(builder, builder.load(slot)) for slot in slots]
         keep, flag, tally = self.finish(constants, state[: self.sums], state[self.sums :])
         for k in range(self.sums):
@@ -329,3 +364,16 @@ def row_loop(**by_element: RowLoop) -> Any:
         return number(x, number, number, number, number, number, number, grid, sums, flags), codegen
 
     return kernel
+
+
+@intrinsic
+def _not_inlined(context: Any) -> Any:
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        builder.function.attributes.add("noinline")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+#: Called in a kernel, it keeps LLVM from copying that kernel into its callers: half the time to compile.
+not_inlined = (lambda: None) if INTERPRETED else _not_inlined
