@@ -13,9 +13,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
 import llvmlite.binding
 import numba
 import numba.core.config as numba_config
+import numpy as np
 
 log = logging.getLogger("fastnorm")
 
@@ -36,18 +42,39 @@ def _compile(function: Callable[..., Any]) -> Any:
     # numba's cache does not see a change in another file: let the name of the cache file carry all sources.
     function.__qualname__ = f"{function.__qualname__}-{_SOURCES}"
     jit = numba.njit(nogil=True, error_model="numpy", cache=False)
-    if switch == "0" or INTERPRETED:
+    if INTERPRETED:  # machine code does not warn either, where a verdict on v*v overflows or a NaN signals
+        return np.errstate(over="ignore", invalid="ignore")(function)
+    if switch == "0":
         return jit(function)
     before = numba_config.CACHE_DIR
     try:
         if switch != "1":
             numba_config.CACHE_DIR = switch
-        return numba.njit(nogil=True, error_model="numpy", cache=True)(function)
+        return _one_writer(numba.njit(nogil=True, error_model="numpy", cache=True)(function))
     except RuntimeError as error:  # no writable place: a read-only install without HOME
         log.info("kernels are compiled anew in each process: %s", error)
         return jit(function)
     finally:
         numba_config.CACHE_DIR = before
+
+
+def _one_writer(kernel: Any) -> Any:
+    """Have processes that compile at the same time store their code one after the other.
+
+    numba chooses the name of a data file from the index it has read, so that two writers may take the same one; a third
+    process then runs the code of another signature (seen as a crash).
+    """
+    cache = kernel._cache
+    save = cache.save_overload
+
+    def save_alone(signature: Any, data: Any) -> None:
+        with open(Path(cache.cache_path) / "fastnorm.lock", "ab") as lock:
+            if fcntl is not None:
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            save(signature, data)
+
+    cache.save_overload = save_alone
+    return kernel
 
 
 def _digest_of_sources() -> str:

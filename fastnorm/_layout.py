@@ -38,6 +38,15 @@ def as_array(x: Any, name: str = "x") -> Array:
     return array
 
 
+def float_dtype(name: str) -> np.dtype[Any]:
+    """Return the floating dtype of a name, bfloat16 included (which needs the package ml_dtypes)."""
+    if name == "bfloat16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    return np.dtype(name)
+
+
 def kept_axes(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
     """Return the axes that stay, sorted and counted from the front; all others are reduced."""
     if axis is None:
@@ -45,7 +54,10 @@ def kept_axes(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
     given = axis if isinstance(axis, (tuple, list)) else (axis,)
     kept = []
     for item in given:
-        index = operator.index(item)
+        try:
+            index = operator.index(item)
+        except TypeError:
+            raise TypeError(f"axis must be an int, a tuple of ints or None, not {axis!r}") from None
         if not -ndim <= index < ndim:
             raise ValueError(
                 f"axis {index} is out of range for an array of {ndim} dimensions; "
@@ -250,10 +262,13 @@ def _split_run(tile: Tile, share: int) -> Iterator[Tile]:
 
 def _split_rows(tile: Tile, share: int) -> Iterator[Tile]:
     if tile.outer > 1:
-        count = max(1, share // max(1, tile.rows * tile.lanes))
-        for first in range(0, tile.outer, count):
-            part = tile._replace(start=tile.start + first * tile.step, outer=min(count, tile.outer - first))
-            yield part
+        count = share // max(1, tile.rows * tile.lanes)
+        for first in range(0, tile.outer, max(1, count)):
+            part = tile._replace(start=tile.start + first * tile.step, outer=min(max(1, count), tile.outer - first))
+            if count > 1:
+                yield part
+            else:
+                yield from _split_rows(part, share)
         return
     count = max(64, share // tile.lanes // 64 * 64)
     for first in range(0, tile.rows, count):

@@ -29,6 +29,7 @@ _RANGES = {
     "weighted": ((-68, 65), (-102, 97), (-34, 33)),
 }
 _LOWEST = {"narrow": -149, "double": -1074, "integer": 0, "weighted": -1074}
+_TINY = np.array([5e-324])
 _COUNTS = 3  # rows of a state before its limbs: NaN, +inf, -inf
 
 
@@ -88,12 +89,16 @@ class _State:
 
     def carry(self) -> None:
         """Do the carries now, so that limbs cannot overflow however long the scan."""
-        for side in range(3):
+        ends = (int(self.layout[2]), int(self.layout[4]), len(self.rows))
+        for side, end in enumerate(ends):
             exponent, limbs = self.limbs(side)
             done = _sums.canonical(exponent, limbs)
             limbs[:] = 0
             if len(done.limbs):
                 first = int(self.span[2 * side]) + (done.exponent - exponent) // 32
+                if first + len(done.limbs) > end:  # more than the limbs have rows for: the last one keeps it all
+                    done.limbs[-2] += done.limbs[-1] << 32
+                    done = done._replace(limbs=done.limbs[:-1])
                 self.rows[first : first + len(done.limbs)] = done.limbs
                 self.span[2 * side + 1] = max(self.span[2 * side + 1], first + len(done.limbs))
 
@@ -109,14 +114,15 @@ class _State:
     def counted(self, rows: int, order: Callable[[Integers], Integers] | None = None) -> Counted:
         """The sums as values, with their columns put in ``order``."""
 
-        def sums(side: int) -> Sums:
-            exponent, limbs = self.limbs(side)
-            if order is not None and len(limbs):
-                limbs = order(_sums.carried(limbs))
-            return _sums.canonical(exponent, limbs)
-
         counts = self.rows[:_COUNTS] if order is None else order(self.rows[:_COUNTS])
         missing, posinf, neginf = counts.copy()
+
+        def sums(side: int) -> Sums:
+            exponent, limbs = self.limbs(side)
+            if order is not None:
+                limbs = order(_sums.carried(limbs)) if len(limbs) else np.empty((0, len(missing)), np.int64)
+            return _sums.canonical(exponent, limbs)
+
         counted = Counted(rows, missing, posinf, neginf, sums(0), sums(1), None)
         if not self.weighted:
             return counted
@@ -147,6 +153,11 @@ class _Scanner:
     def __init__(self, dtype: np.dtype[Any], state: _State) -> None:
         from fastnorm._kernels import exact
 
+        if _TINY[0] * 1.0 == 0.0:
+            raise RuntimeError(
+                "this thread flushes subnormal numbers to zero (FTZ/DAZ, set by another library, e.g. "
+                "torch.set_flush_denormal(True)), so that sums cannot be exact; turn that off around fastnorm"
+            )
         self.kernels = exact
         self.state = state
         self.seen = 0
@@ -158,12 +169,15 @@ class _Scanner:
         self.is_integer = dtype.kind in "biu"
         self.mask = 0xFFFFF if dtype == np.uint64 else -1
 
+    def _saw(self, elements: int) -> None:
+        self.seen += elements
+        if self.seen > CARRY and not self.state.shared:  # features that are shared out have few rows
+            self.state.carry()
+            self.seen = elements
+
     def add(self, flat: Array, tile: Tile) -> None:
         state = self.state
-        self.seen += tile.outer * tile.rows * tile.lanes
-        if self.seen > CARRY and not state.shared:
-            state.carry()
-            self.seen = 0
+        self._saw(tile.outer * tile.rows * tile.lanes)
         if self.is_integer:
             self.kernels.scan_integer(flat, self.mask, *tile, self.integers, state.rows, state.layout, state.span)
         elif self.half:
@@ -175,14 +189,18 @@ class _Scanner:
 
     def add_weighted(self, flat: Array, weights: Array, rows: int, columns: int, feature: int) -> None:
         state = self.state
+        self._saw(rows * columns)
         self.kernels.scan_weighted(flat, weights, rows, columns, feature, state.rows, state.layout, state.span)
 
 
-def count(array: Array, kept: tuple[int, ...], weights: NDArray[np.float64] | None, threads: int | None) -> Counted:
+def count(array: Array, kept: tuple[int, ...], weights: Array | None, threads: int | None) -> Counted:
     """Scan ``array`` (see ``_layout.as_array``), whose axes ``kept`` number the features."""
     mask = np.ma.getmask(array)
     plain = np.asarray(np.ma.getdata(array))
     workers = 1 if array.size < SMALL else _threads.count(threads)
+    if weights is not None and weights.dtype != np.float64:  # integers beyond 2**53: sums are linear in the weights
+        high, low = (count(array, kept, part.astype(np.float64), threads) for part in (weights >> 32, weights & 0xFFFFFFFF))
+        return _weighted_sum(low, high)
     if weights is not None and plain.dtype.kind in "iu" and plain.dtype.itemsize == 8:
         return _count_long_weighted(plain, mask, kept, weights, workers)
     if weights is not None or mask is not np.ma.nomask:
@@ -197,6 +215,17 @@ def count(array: Array, kept: tuple[int, ...], weights: NDArray[np.float64] | No
     if found is None:
         return _count_blocks(plain, mask, kept, None, workers)
     return _count_tiles(plain.dtype, found, features >= WIDE, rows, workers)
+
+
+def _weighted_sum(low: Counted, high: Counted) -> Counted:
+    """The sums with weights low + high * 2**32, from those with each alone."""
+
+    def total(left: Sums, right: Sums) -> Sums:
+        return _sums.add(left, Sums(right.exponent + 32, right.limbs) if len(right.limbs) else right)
+
+    weight = total(low.weight or _as_sums(low.count), high.weight or _as_sums(high.count))
+    joined = low._replace(total=total(low.total, high.total), square=total(low.square, high.square))
+    return joined._replace(weight=None if weight == _as_sums(low.count) else weight)
 
 
 def _count_long_weighted(
@@ -241,6 +270,10 @@ def _count_tiles(dtype: np.dtype[Any], found: _layout.Tiling, wide: bool, rows: 
 
 
 def _joined(states: list[_State]) -> _State:
+    if len(states) > 1:  # however many they are, limbs that are below 2**32 add up
+        for state in states:
+            if not state.shared:
+                state.carry()
     for state in states[1:]:
         states[0].add(state)
     return states[0]
@@ -324,7 +357,9 @@ class Running:
         if refused and self._scanner.kernels.survey(flat) & refused:
             return False
         rows, n = x.shape
-        self._scanner.add(flat, Tile(0, 1, 0, rows, n, n, n, 0))
+        whole = Tile(0, 1, 0, rows, n, n, n, 0)
+        for piece in (whole,) if n <= STRIP else _layout.split(whole, STRIP, 1 << 62):
+            self._scanner.add(flat, piece)
         self.rows += rows
         return True
 

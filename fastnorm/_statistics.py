@@ -22,11 +22,13 @@ class Statistics(NamedTuple):
     mean_low: Floats
     variance: Floats
     std: Floats
+    constant: NDArray[np.bool_]
 
 
 def of(counted: Counted) -> Statistics:
     """Return the statistics of sums; source: mean = S/n, variance = (n*Q - S**2)/n**2."""
-    out = Statistics(*np.full((5, len(counted.missing)), np.nan))
+    features = len(counted.missing)
+    out = Statistics(*np.full((5, features), np.nan), np.zeros(features, bool))
     weights, g = _weights(counted)
     totals, squares = _sums.to_integers(counted.total), _sums.to_integers(counted.square)
     e, f = counted.total.exponent, counted.square.exponent
@@ -42,6 +44,7 @@ def of(counted: Counted) -> Statistics:
         out.mean[j] = mean
         out.mean_low[j] = quotient(num, den, power)
         out.variance[j] = quotient(numerator, n * n, exponent - 2 * g)
+        out.constant[j] = numerator == 0
         out.std[j] = root(numerator, n * n, exponent - 2 * g)
     return out
 

@@ -173,6 +173,11 @@ class Moments:
         """Square root of the exact variance, correctly rounded (float64)."""
         return self._array(self._calculated().std[:])
 
+    @property
+    def constant(self) -> NDArray[np.bool_]:
+        """True for a feature with values that are all equal: its exact variance is 0 (bool)."""
+        return self._array(self._calculated().constant[:])
+
     def _calculated(self) -> _statistics.Statistics:
         if self._statistics is None:
             object.__setattr__(self, "_statistics", _statistics.of(self._counted))
@@ -274,7 +279,7 @@ class Moments:
         return cls._make(shape, counted)
 
 
-def _row_weights(weights: ArrayLike, lengths: tuple[int, ...]) -> Floats:
+def _row_weights(weights: ArrayLike, lengths: tuple[int, ...]) -> NDArray[Any]:
     given = _layout.as_array(weights, "weights")
     rows = math.prod(lengths)
     if given.shape != lengths:
@@ -282,10 +287,12 @@ def _row_weights(weights: ArrayLike, lengths: tuple[int, ...]) -> Floats:
             f"weights have shape {given.shape}, but x has rows of shape {lengths} (the axes that are reduced); "
             f"pass one number for each of the {rows} rows"
         )
-    array = np.ascontiguousarray(given, np.float64)
+    array = np.ascontiguousarray(given, given.dtype.newbyteorder("="))
+    if given.dtype.kind not in "iu" or given.dtype.itemsize < 8 or (given.size and given.max() <= 1 << 53):
+        array = array.astype(np.float64)
     if np.ma.getmask(weights) is not np.ma.nomask or not np.isfinite(array).all():
         raise ValueError("weights must be finite, but hold NaN, an infinity or a masked value; use 0 to leave a row out")
-    if (array < 0).any():
+    if (given < 0).any():
         raise ValueError("weights must not be negative; use 0 to leave a row out, or `-` to remove rows exactly")
     return array
 

@@ -627,10 +627,7 @@ class Normalization:
             raise ValueError(f"{path} holds a {document.get('class')}, not a Normalization")
         config = dict(document["config"])
         axis = config.pop("axis")
-        if config["dtype"] == "bfloat16":
-            import ml_dtypes
-
-            config["dtype"] = ml_dtypes.bfloat16
+        config["dtype"] = config["dtype"] and _layout.float_dtype(config["dtype"])
         mean, variance = (state.unpack(entry) for entry in document["fixed"]) if "fixed" in document else (None, None)
         layer = cls(tuple(axis) if isinstance(axis, list) else axis, mean=mean, variance=variance, **config)
         if document["feature_names"] is not None:

@@ -62,22 +62,21 @@ def of_moments(moments: Moments, nan: Nan, constant: Constant, epsilon: float) -
         gone = moments.missing.reshape(-1) > 0
         for values in (mean, low, variance, std):
             values[gone] = np.nan
-    return Parameters(mean, low, _scale(std, constant, epsilon), variance)
+    return Parameters(mean, low, _scale(std, moments.constant.reshape(-1), constant, epsilon), variance)
 
 
 def of_fixed(mean: Floats, variance: Floats, constant: Constant, epsilon: float) -> Parameters:
     """Return the parameters of a given mean and variance."""
-    return Parameters(mean, np.zeros_like(mean), _scale(np.sqrt(variance), constant, epsilon), variance)
+    return Parameters(mean, np.zeros_like(mean), _scale(np.sqrt(variance), variance == 0, constant, epsilon), variance)
 
 
-def _scale(std: Floats, constant: Constant, epsilon: float) -> Floats:
-    """What to divide by: the exact std is 0 exactly when all values of the feature are equal."""
+def _scale(std: Floats, still: NDArray[np.bool_], constant: Constant, epsilon: float) -> Floats:
+    """What to divide by; ``still`` are the features whose exact variance is 0."""
     if constant == "epsilon":
         return np.maximum(std, epsilon)
-    still = std == 0
     if constant == "raise" and still.any():
         raise ValueError(
             f"{int(still.sum())} feature(s) are constant (variance 0), first feature {int(still.argmax())}; "
             'drop them, or use constant="center" to only centre them'
         )
-    return np.where(still, 1.0, std)
+    return np.where(still, 1.0, np.where(std == 0, np.nextafter(0, 1), std))  # a std that underflows is still not 0

@@ -948,7 +948,8 @@ def test_workers_together_cannot_overflow_a_limb():
     state = _reduce._State("double", 1)
     held = MOST_PUTS * 2**32 * (_reduce.CARRY + _reduce.SHARE)
     state.rows[_reduce._COUNTS :] = held
-    state.rows[[69, 202]] = _reduce.CARRY  # the top limbs count how often 2**1024 and its square fit
+    # The top limbs count whole 2**1024 and 2**2048.
+    state.rows[[69, 202]] = _reduce.CARRY
     state.span[:4] = 3, 3 + 67, 3 + 67, 3 + 67 + 133
     one = sums_of(state.counted(1))[0]
     others = []

@@ -235,7 +235,7 @@ def test_a_failed_adapt_leaves_the_layer_as_it_was(name):
 def test_a_failed_first_adapt_leaves_a_layer_that_has_seen_nothing():
     """There is no half-adapted layer."""
     layer = Normalization()
-    with pytest.raises(ValueError, match="(?i)inf"):
+    with pytest.raises(ValueError, match=r"(?i)inf"):
         layer.adapt([WHOLE, WHOLE * np.inf])
     with pytest.raises(ValueError, match=SEEN):
         layer.transform(WHOLE)
@@ -259,24 +259,31 @@ def test_what_is_no_table_of_numbers_is_refused(verb, name):
 
 
 @pytest.mark.parametrize("verb", ["adapt", "update", "forget", "transform", "inverse_transform"])
-@pytest.mark.parametrize("options", [{}, {"mean": 0, "variance": 1}])
-def test_zero_features_are_refused(verb, options):
+def test_zero_features_are_refused(verb):
     """A table without columns is an error, not an empty result."""
-    layer = Normalization(**options)
-    if not options:
-        layer.adapt(WHOLE)
-    elif verb in ("adapt", "update", "forget"):
-        return
-    with pytest.raises(ValueError, match="(?i)feature|column"):
+    layer = Normalization().adapt(WHOLE)
+    with pytest.raises(ValueError, match=r"(?i)feature|column"):
         getattr(layer, verb)(np.ones((5, 0)))
 
 
-@pytest.mark.parametrize("verb", ["adapt", "update", "transform"])
-@pytest.mark.parametrize("shape", ["(2, 10**15)", "(10**15, 2)"])
+@pytest.mark.parametrize("verb", ["transform", "inverse_transform"])
+def test_zero_features_are_refused_by_fixed_statistics(verb):
+    """A fixed scalar fits any number of features but none."""
+    with pytest.raises(ValueError, match=r"(?i)feature|column"):
+        getattr(Normalization(mean=0, variance=1), verb)(np.ones((5, 0)))
+
+
+@pytest.mark.parametrize(
+    ("verb", "shape"),
+    [
+        ("adapt", "(2, 10**15)"),
+        ("update", "(2, 10**15)"),
+        ("transform", "(2, 10**15)"),
+        ("transform", "(10**15, 2)"),
+    ],
+)
 def test_a_memory_request_without_bounds_is_an_error(verb, shape):
-    """A quadrillion features, or a result of a quadrillion rows, fail at once and change nothing."""
-    if verb != "transform" and shape == "(10**15, 2)":
-        return  # takes no memory, just a year
+    """A quadrillion features, or rows of a result, fail at once and change nothing."""
     code = f"""
         import resource
         import numpy as np
@@ -331,10 +338,10 @@ def test_rows_that_were_never_seen_cannot_be_forgotten(rows):
     """The error says that they were not there, and the layer stays as it was."""
     layer = Normalization().adapt(WHOLE)
     before = state(layer)
-    with pytest.raises(ValueError, match="(?i)remove|forget"):
+    with pytest.raises(ValueError, match=r"(?i)remove|forget"):
         layer.forget(rows)
     assert_unchanged(layer, before)
-    with pytest.raises(ValueError, match="(?i)forget|not.*seen"):
+    with pytest.raises(ValueError, match=r"(?i)forget|not.*seen"):
         Normalization().forget(WHOLE)
 
 
@@ -373,7 +380,7 @@ def test_only_layers_of_one_kind_merge():
     """Other features, another axis, fixed statistics and other objects are refused by name."""
     layer = Normalization().adapt(WHOLE)
     before = state(layer)
-    with pytest.raises(ValueError, match="3.*4|4.*3"):
+    with pytest.raises(ValueError, match=r"3.*4|4.*3"):
         layer.merge(Normalization().adapt(table(3, 4)))
     with pytest.raises(ValueError, match="axis"):
         layer.merge(Normalization(axis=0).adapt(table(3, 3)))
@@ -422,7 +429,7 @@ def test_features_of_another_shape_are_named():
     layer = Normalization(axis=(1, 2)).adapt(np.ones((2, 3, 4)))
     with pytest.raises(ValueError, match=r"\(4, 3\).*\(3, 4\).*; pass .*adapt"):
         layer.transform(np.ones((2, 4, 3)))
-    with pytest.raises(ValueError, match="axis|dimension"):
+    with pytest.raises(ValueError, match=r"axis|dimension"):
         layer.transform(np.ones((3, 4)))
 
 
@@ -566,15 +573,12 @@ def test_inf_omit_leaves_infinities_out():
     np.testing.assert_array_equal([[-1], [np.inf], [1], [-np.inf], [np.inf]], layer.transform(x))
 
 
-@pytest.mark.parametrize("value", [0.1, 0, 1e300, 5e-324, -1 / 3])
+@pytest.mark.parametrize("value", [0.1, 0, 1e30, 1e-45, -1 / 3])
 @pytest.mark.parametrize("dtype", ["f8", "f4"])
 def test_a_constant_feature_is_only_centred(value, dtype):
     """By default exactly 0 comes out of it, and another value keeps its distance."""
-    with np.errstate(over="ignore"):
-        x = np.full((1000, 2), value).astype(dtype)
+    x = np.full((1000, 2), value).astype(dtype)
     x[:, 1] = np.resize([1, 3], 1000)
-    if not np.isfinite(x).all():
-        return
     for options in ({}, {"constant": "center"}):
         layer = Normalization(**options).adapt(x)
         assert (layer.variance[0], layer.std[0]) == (0, 0)
@@ -636,7 +640,7 @@ def test_epsilon_is_a_finite_number_from_zero_up(epsilon):
 @pytest.mark.parametrize("dtype", ["i4", "c8", "g", "U1", "?", "O", "M8[s]"])
 def test_the_dtype_of_results_is_a_float(dtype):
     """The error lists the dtypes there are."""
-    with pytest.raises(ValueError, match="dtype.*float16.*bfloat16.*float32.*float64"):
+    with pytest.raises(ValueError, match=r"dtype.*float16.*bfloat16.*float32.*float64"):
         Normalization(dtype=dtype)
 
 
@@ -922,8 +926,8 @@ def test_a_memory_mapped_file_is_transformed_in_place(tmp_path):
     assert layer.transform(mapped, out=mapped) is mapped
     mapped.flush()
     np.testing.assert_array_equal(layer.transform(WHOLE), np.load(tmp_path / "x.npy"))
+    read = np.load(tmp_path / "x.npy", mmap_mode="r")
     with pytest.raises(ValueError, match="read-only"):
-        read = np.load(tmp_path / "x.npy", mmap_mode="r")
         layer.transform(read, out=read)
 
 
@@ -958,7 +962,12 @@ OUTS = {
     "x reversed": (BUFFER[:36].reshape(12, 3), BUFFER[:36].reshape(12, 3)[::-1], "", "overlap"),
     "x transposed": (SQUARE, SQUARE.T, "", "overlap"),
     "x as float32": (SQUARE, SQUARE.view("f4")[:, ::2], "", "overlap"),
-    "repeated memory": (WHOLE, np.lib.stride_tricks.as_strided(np.empty(3), (12, 3), (0, 8)), "", ""),
+    "repeated memory": (
+        WHOLE,
+        np.lib.stride_tricks.as_strided(np.empty(3), (12, 3), (0, 8)),
+        "",
+        "",
+    ),
 }
 
 
@@ -1217,18 +1226,14 @@ def test_weights_move_to_another_layer():
 
 
 @pytest.mark.parametrize("mean", [0, 1 / 3, 1e300])
-@pytest.mark.parametrize("variance", [0.0, 2.0])
-def test_the_weights_of_one_row_survive(mean, variance):
-    """What set_weights accepts can be pickled and read again; one row with a variance cannot be."""
+def test_the_weights_of_one_row_survive(mean):
+    """One row has a mean and no variance: that is taken over, anything else is refused."""
     layer = Normalization()
-    try:
-        layer.set_weights([[mean], [variance], 1])
-    except ValueError as error:
-        assert variance, error
-        assert "variance" in str(error)
-        return
+    with pytest.raises(ValueError, match="variance"):
+        layer.set_weights([[mean], [2.0], 1])
+    layer.set_weights([[mean], [0.0], 1])
     twin = pickle.loads(pickle.dumps(layer))
-    assert (mean, variance, 1) == (twin.mean[0], twin.variance[0], twin.count)
+    assert (mean, 0, 1) == (twin.mean[0], twin.variance[0], twin.count)
 
 
 @pytest.mark.parametrize(
@@ -1360,7 +1365,10 @@ def test_updates_from_many_threads_lose_nothing(eager_threads, dtypes, before):
     if before:
         layer.adapt(table(before))
     batches = [
-        [(10 * table(1 + i % 3, seed=100 * t + i)).astype(dtypes[i % len(dtypes)]) for i in range(30)]
+        [
+            (10 * table(1 + i % 3, seed=100 * t + i)).astype(dtypes[i % len(dtypes)])
+            for i in range(30)
+        ]
         for t in range(6)
     ]
 
@@ -1537,7 +1545,10 @@ def test_adapted_numbers_are_those_of_keras(name, dtype):
     """The examples of Keras's documentation and tests, from arrays and from batches."""
     axis, data, x, expected = ADAPTED[name]
     data, x = np.array(data, dtype), np.array(x, dtype)
-    for layer in (KERAS(axis).adapt(data), KERAS(axis).adapt(data[i : i + 1] for i in range(len(data)))):
+    for layer in (
+        KERAS(axis).adapt(data),
+        KERAS(axis).adapt(data[i : i + 1] for i in range(len(data))),
+    ):
         if axis is None or 0 not in naive.kept_axes(axis, data.ndim):
             np.testing.assert_allclose(layer.transform(x), expected, rtol=1e-6, atol=1e-7)
             inverse = KERAS(axis, invert=True).adapt(data)

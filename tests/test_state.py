@@ -313,7 +313,9 @@ CHANGES = {
     "moments are cut": {"moments": MOMENTS[:40]},
     "fixed and moments": {"fixed": [{"shape": [], "float64": "AAAAAAAA8D8="}] * 2},
     "one fixed array": {"fixed": [{"shape": [], "float64": "AAAAAAAA8D8="}], "moments": None},
-    "gamma of another shape": {"gamma": {"shape": [2], "float64": base64.b64encode(bytes(16)).decode()}},
+    "gamma of another shape": {
+        "gamma": {"shape": [2], "float64": base64.b64encode(bytes(16)).decode()}
+    },
     "gamma is cut": {"gamma": {"shape": [3], "float64": "AAAA"}},
     "gamma without shape": {"gamma": {"float64": ""}},
     "names are a number": {"feature_names": 3},
@@ -390,7 +392,14 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path):
 
 def run_python(code, *arguments):
     done = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(code), *arguments],
+        [
+            sys.executable,
+            "-W",
+            "ignore::DeprecationWarning",
+            "-c",
+            textwrap.dedent(code),
+            *arguments,
+        ],
         capture_output=True,
         check=False,
         text=True,
@@ -472,7 +481,7 @@ def test_a_killed_save_leaves_the_old_file_or_the_new(tmp_path):
 
 
 def test_readers_and_writers_do_not_meet(tmp_path):
-    """While threads save two layers to one path, each load sees one of them, and none is left over."""
+    """While threads save two layers to one path, each load sees one of them."""
     layers = [LAYERS["plain"], LAYERS["wide range"]]
     states = [state(layer) for layer in layers]
     path = tmp_path / "state.json"

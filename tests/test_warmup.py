@@ -18,61 +18,74 @@ SMALL = """
     import numpy as np
     from fastnorm import Normalization
 
-    x = np.arange(12, dtype="f4").reshape(4, 3)
-    print(Normalization().adapt(x).transform(x)[0, 0])
+    x = np.array([[3, 5], [-1, 0]], "f4")
+    print(*Normalization(mean=1, variance=4).transform(x).ravel())
 """
+RESULT = ["1.0", "2.0", "-1.0", "-0.5"]
 EVERYTHING = """
     import numpy as np
-    from fastnorm import Moments, Normalization
+    from fastnorm import Normalization
+    from ml_dtypes import bfloat16
 
     rng = np.random.default_rng(0)
-    dtypes = "f2 f4 f8 ? i1 i2 i4 i8 u1 u2 u4 u8 >f4 >f8 >i2".split()
-    try:
-        from ml_dtypes import bfloat16
-    except ImportError:
-        pass
-    else:
-        dtypes.append(bfloat16)
-    big = {big}
-    for dtype in dtypes:
-        for shape, axis in (((big, 3), -1), ((9, big), -1), ((big,), None), ((40, 3, 50), 1)):
-            x = (abs(rng.normal(50, 10, shape))).astype(dtype)
-            for y in (x, np.asfortranarray(x), x[::-1], x[::2], np.ma.masked_greater(x, 55)):
-                for options in ({{}}, {{"affine": True}}):
-                    layer = Normalization(axis, **options).adapt(y)
-                    layer.update(y[:2] if axis == -1 else y)
-                    layer.update(y[:2] if axis == -1 else y)
-                    z = layer.transform(y)
-                    for out in (z, np.empty(y.shape, "f4"), np.empty(y.shape, "f8")):
-                        layer.transform(y, out=out)
-                        layer.inverse_transform(y, out=out)
-                        layer.transform(out, out=out)
-                        layer.inverse_transform(out, out=out)
+    long, wide = {sizes}
+    for dtype in (*"f2 f4 f8 ? i1 i2 i4 i8 u1 u2 u4 u8 >f4 >f8 >i2".split(), bfloat16):
+        for shape, axis in (((long, 3), -1), ((5, wide), -1), ((long,), None), ((40, 3, 50), 1)):
+            x = abs(rng.normal(50, 10, shape)).astype(dtype)
+            layer = Normalization(axis).adapt(x)
+            layer.update(np.asfortranarray(x)).update(x[::2]).update(x[::-1])
+            layer.update(np.ma.masked_greater(x, 55))
+            pair = Normalization(axis, affine=True).merge(layer)
+            for one, y in ((layer, x), (pair, x), (layer, np.asfortranarray(x)), (pair, x[::2])):
+                z = one.transform(y)
+                for out in (z, np.empty(y.shape, "f4"), np.empty(y.shape, "f8")):
+                    one.transform(y, out=out)
+                    one.inverse_transform(y, out=out)
+                    one.transform(out, out=out)
+                    one.inverse_transform(out, out=out)
         x = abs(rng.normal(50, 10, (70, 3))).astype(dtype)
         layer = Normalization().adapt(x, weights=rng.random(70))
-        layer.update(x, weights=rng.integers(0, 3, 70))
-        row = x[:1].astype("f4" if x.dtype.itemsize <= 2 else "f8")
-        layer.transform(row, out=row)
-        layer.update(row)
+        layer.update(x, weights=rng.integers(0, 3, 70)).forget(x, weights=np.zeros(70, "f4"))
+        for row in (x[:1], x[:1].astype("f4"), x[:1].astype("f8")):
+            layer.update(row).update(row)
+            if row.dtype in ("f4", "f8"):
+                layer.transform(row, out=row)
         fixed = Normalization(mean=1, variance=4)
         fixed.inverse_transform(fixed.transform(x))
 """
+WARM = "import fastnorm; fastnorm.warmup()"
 RECORD = """
     from numba.core import event
 
     with event.install_recorder("numba:compile") as recorder:
         {}
-    print(len(recorder.buffer) // 2)
+    print(len(recorder.buffer) // 2, "compiled")
 """
+SPECIALISATIONS = """
+import sys
+import fastnorm
+
+def use():
+    {}
+
+def specialised():
+    modules = [m for name, m in sys.modules.items() if name.startswith("fastnorm.")]
+    kernels = {{k for m in modules for k in vars(m).values() if hasattr(k, "signatures")}}
+    return {{(k.py_func.__name__, str(s)) for k in kernels for s in k.signatures}}
+
+fastnorm.warmup()
+before = specialised()
+use()
+for name, signature in sorted(specialised() - before):
+    print(name + signature.replace(" ", ""))
+"""
+SETTINGS = ("FASTNORM_CACHE", "NUMBA_CACHE_DIR")
+SHARED = {name: os.environ[name] for name in SETTINGS if name in os.environ}
 
 
 def run_python(code, cwd, **environment):
     """Run code in a process that knows no setting of ours, and return what it prints."""
-    known = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("FASTNORM_") and name != "NUMBA_CACHE_DIR"
-    }
+    known = {name: value for name, value in os.environ.items() if name not in SETTINGS}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)],
         capture_output=True,
@@ -104,18 +117,13 @@ def kernels_in(folder):
     return sorted(path for path in Path(folder).rglob("*") if path.suffix in (".nbi", ".nbc"))
 
 
-def code_in(text):
-    """Return code indented for the body of a `with`."""
-    return textwrap.indent(textwrap.dedent(text), "    ").strip()
-
-
 # Where the kernels are kept
 
 
 def test_the_default_cache_lies_beside_the_package(install):
     """Compiled kernels are stored with the package, and nowhere else."""
     folder, environment = install
-    assert ["-1.3416408"] == run_python(SMALL, folder, **environment)
+    assert RESULT == run_python(SMALL, folder, **environment)
     found = kernels_in(folder)
     assert bool(found) != arrays.UNJITTED
     assert found == kernels_in(folder / "site" / "fastnorm")
@@ -125,11 +133,11 @@ def test_the_cache_may_lie_in_another_directory(install):
     """FASTNORM_CACHE=directory stores the kernels there, makes it if need be, and no other file."""
     folder, environment = install
     environment["FASTNORM_CACHE"] = str(folder / "a new" / "cache")
-    assert ["-1.3416408"] == run_python(SMALL, folder, **environment)
+    assert RESULT == run_python(SMALL, folder, **environment)
     found = kernels_in(folder)
     assert bool(found) != arrays.UNJITTED
     assert found == kernels_in(folder / "a new" / "cache")
-    assert ["-1.3416408"] == run_python(SMALL, folder, **environment)
+    assert RESULT == run_python(SMALL, folder, **environment)
     assert found == kernels_in(folder)
 
 
@@ -137,7 +145,7 @@ def test_the_cache_may_be_switched_off(install):
     """FASTNORM_CACHE=0 computes the same and writes no file."""
     folder, environment = install
     before = sorted(folder.rglob("*"))
-    assert ["-1.3416408"] == run_python(SMALL, folder, FASTNORM_CACHE="0", **environment)
+    assert RESULT == run_python(SMALL, folder, FASTNORM_CACHE="0", **environment)
     assert before == sorted(folder.rglob("*"))
 
 
@@ -147,28 +155,30 @@ def test_a_changed_source_does_not_use_the_old_kernels(install):
     run_python(SMALL, folder, **environment)
     before = kernels_in(folder)
     source = folder / "site" / "fastnorm" / "_kernels" / "apply.py"
-    changed = source.read_text("utf-8").replace("- low[c]) / scale[c]", "- low[c]) / -scale[c]")
-    source.write_text(changed, "utf-8")
-    assert ["1.3416408"] == run_python(SMALL, folder, **environment)
+    text = source.read_text("utf-8")
+    assert "- low[c]) / scale[c]" in text
+    source.write_text(text.replace("- low[c]) / scale[c]", "- low[c]) / -scale[c]"), "utf-8")
+    assert ["-1.0", "-2.0", "1.0", "0.5"] == run_python(SMALL, folder, **environment)
     assert bool(set(kernels_in(folder)) - set(before)) != arrays.UNJITTED
 
 
 # warmup
 
 
-def test_after_a_warm_up_nothing_is_compiled(tmp_path):
-    """warmup() compiles every kernel that any array needs, in this process and for the next one."""
-    big = 300 if arrays.UNJITTED else 40_000
-    everything = EVERYTHING.format(big=big)
-    cache = os.environ.get("FASTNORM_CACHE") or str(Path(fastnorm.__file__).parent)
-    here = {name: os.environ[name] for name in ("FASTNORM_CACHE", "NUMBA_CACHE_DIR") if name in os.environ}
-    again = "import fastnorm; fastnorm.warmup(); fastnorm.warmup()"
-    run_python(again, tmp_path, **here)
+def test_warmup_has_every_kernel_for_every_dtype(tmp_path):
+    """After it no array of any dtype, layout and axis needs another specialisation of a kernel."""
+    sizes = (300, 30) if arrays.UNJITTED else (40_000, 2_100)
+    everything = textwrap.dedent(EVERYTHING.format(sizes=sizes))
+    code = textwrap.dedent(SPECIALISATIONS).format(textwrap.indent(everything, 4 * " ").strip())
+    assert run_python(code, tmp_path, **SHARED) == []
+
+
+def test_a_second_process_after_a_warm_up_compiles_nothing(tmp_path):
+    """It finds all kernels in the cache, and adds none."""
+    cache = next(iter(SHARED.values()), Path(fastnorm.__file__).parent)
+    run_python(WARM, tmp_path, **SHARED)
     before = kernels_in(cache)
-    warm = RECORD.format("import fastnorm; fastnorm.warmup()")
-    assert ["0"] == run_python(warm, tmp_path, **here)
-    used = textwrap.dedent(RECORD).format(code_in(everything))
-    assert ["0"] == run_python(used, tmp_path, **here)
+    assert ["0", "compiled"] == run_python(RECORD.format(WARM), tmp_path, **SHARED)
     assert before == kernels_in(cache)
 
 
