@@ -18,7 +18,12 @@ STRIP = 1024  # lanes of a tile: their parameters stay in the first-level cache
 SHARE = 1 << 18  # elements of a unit of work
 SMALL = 1 << 15  # elements below which threads cost more than they give
 COPIED = 1 << 16  # elements of a copied block
-HUGE = 2.0**1020  # beyond it x - mean may overflow: work on x / 16 there
+HUGE = 2.0**960  # beyond it x - mean may overflow: work on x / 16 there
+# What kernels read and write where it lies; anything else goes by way of a float64 tile.
+_PAIRS = {("float32", "float32"), ("float64", "float64"), ("int32", "float64"), ("uint32", "float64")} | {
+    (name, "float32") for name in ("bool", "int8", "uint8", "int16", "uint16")
+}
+_LONG_PAIRS = {("int64", "float64"), ("uint64", "float64")}
 
 
 class Affine(NamedTuple):
@@ -40,7 +45,7 @@ def run(x: Array, out: Array, kept: tuple[int, ...], affine: Affine, direction: 
         return
     workers = 1 if x.size < SMALL else _threads.count(threads)
     found = None
-    if _direct(x, out, affine):
+    if _direct(x, out, affine, direction):
         share = max(1 << 12, min(SHARE, x.size // (4 * workers)))
         found = _layout.tiling(x, kept, STRIP, share)
     with _threads.uninterrupted():
@@ -64,15 +69,18 @@ def small(affine: Affine) -> Callable[[Array], None] | None:
     return transform
 
 
-def _direct(x: Array, out: Array, affine: Affine) -> bool:
+def _direct(x: Array, out: Array, affine: Affine, direction: Direction) -> bool:
     """Whether kernels can read ``x`` and write ``out`` where they lie."""
-    for array in (x, out):
-        if not array.dtype.isnative or not array.flags.aligned or array.dtype.name in ("float16", "bfloat16"):
-            return False
+    if not all(array.dtype.isnative and array.flags.aligned for array in (x, out)) or _is_huge(affine):
+        return False
+    pair = (x.dtype.name, out.dtype.name)
+    simple = direction == "forward" and affine.gamma is None
+    if pair not in _PAIRS | _LONG_PAIRS or (x.dtype.kind != "f" and not simple):
+        return False
     places = [
         tuple(s / array.itemsize for s, n in zip(array.strides, array.shape, strict=True) if n > 1) for array in (x, out)
     ]
-    return places[0] == places[1] and not _is_huge(affine)
+    return places[0] == places[1]
 
 
 def _is_huge(affine: Affine) -> bool:
@@ -96,7 +104,14 @@ def _complete(affine: Affine, count: int) -> list[Floats]:
     """The parameters as arrays, with gamma 1 and beta 0 where there are none."""
     gamma = np.ones_like(affine.mean) if affine.gamma is None else affine.gamma
     beta = np.zeros_like(affine.mean) if affine.beta is None else affine.beta
-    return [affine.mean, affine.low, affine.scale, gamma, beta][:count]
+    return [_frozen(values) for values in (affine.mean, affine.low, affine.scale, gamma, beta)[:count]]
+
+
+def _frozen(values: Floats) -> Floats:
+    """A read-only view: numba compiles a kernel for each of the two kinds that it meets."""
+    view = values.view()
+    view.flags.writeable = False
+    return view
 
 
 def _run_tiles(
@@ -139,7 +154,7 @@ def _run_tiles(
 
 def _in_lanes(values: Floats, feature: int, lanes: int, period: int) -> Floats:
     part = values[feature : feature + period]
-    return part if lanes == period else np.tile(part, lanes // period)
+    return _frozen(part if lanes == period else np.tile(part, lanes // period))
 
 
 def _run_blocks(
@@ -150,8 +165,9 @@ def _run_blocks(
     source, target = x.transpose(*reduced, *kept), out.transpose(*reduced, *kept)
     lengths, kept_lengths = source.shape[: len(reduced)], source.shape[len(reduced) :]
     features = math.prod(kept_lengths)
-    factor = 2.0**-4 if _is_huge(affine) else 1.0
+    factor = np.where((np.abs(affine.mean) > HUGE) | (affine.scale > HUGE), 2.0**-4, 1.0)
     scaled = affine._replace(mean=affine.mean * factor, low=affine.low * factor, scale=affine.scale * factor)
+    huge = _is_huge(affine)
     long = x.dtype.kind in "iu" and x.dtype.itemsize == 8 and direction == "forward"
     kernel, count = _kernel(direction, affine, True, False)
     parameters = _complete(scaled, count)
@@ -171,15 +187,18 @@ def _run_blocks(
             mine = [values[block.feature : block.feature + columns] for values in parameters]
             if long:
                 _long_differences(part, shaped, rows, columns, mine)
-                mine = [np.zeros(columns), np.zeros(columns), *mine[2:]]
+                mine = [_frozen(np.zeros(columns)), _frozen(np.zeros(columns)), *mine[2:]]
             else:
                 with np.errstate(invalid="ignore"):
                     np.copyto(shaped, part, casting="unsafe")
-            if factor != 1.0 and direction == "forward":
-                tile *= factor
+            matrix, factors = tile.reshape(rows, columns), factor[block.feature : block.feature + columns]
+            if huge and direction == "forward" and not long:
+                with np.errstate(invalid="ignore"):
+                    matrix *= factors
             kernel(tile, 0, 1, 0, rows, columns, columns, *mine)
-            if factor != 1.0 and direction == "inverse":
-                tile /= factor
+            if huge and direction == "inverse":
+                with np.errstate(over="ignore", invalid="ignore"):
+                    matrix /= factors
             _store(shaped, target[index])
 
     _threads.share(work, list(jobs), workers)
@@ -191,9 +210,11 @@ def _long_differences(part: Array, shaped: Floats, rows: int, columns: int, para
 
     flat = np.ascontiguousarray(part, part.dtype.newbyteorder("=")).reshape(-1)
     bias = 2.0**64 if flat.dtype.kind == "u" else 0.0
-    one = np.ones(columns)
+    one = _frozen(np.ones(columns))
+    source = flat.view(np.int64)
+    source.flags.writeable = False
     standardize_long(
-        flat.view(np.int64), shaped.reshape(-1), 0, 0, 1, 0, rows, columns, columns, *parameters[:2], one, bias
+        source, shaped.reshape(-1), 0, 0, 1, 0, rows, columns, columns, *parameters[:2], one, bias
     )
 
 

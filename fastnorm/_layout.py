@@ -47,26 +47,32 @@ def float_dtype(name: str) -> np.dtype[Any]:
     return np.dtype(name)
 
 
+def checked_axis(axis: Any) -> int | tuple[int, ...] | None:
+    """Return ``axis`` as an int, a tuple of ints or None; TypeError for anything else."""
+    if axis is None:
+        return None
+    try:
+        if isinstance(axis, (tuple, list)):
+            return tuple(operator.index(item) for item in axis)
+        return operator.index(axis)
+    except TypeError:
+        raise TypeError(f"axis must be an int, a tuple of ints or None, not {axis!r}") from None
+
+
 def kept_axes(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
     """Return the axes that stay, sorted and counted from the front; all others are reduced."""
-    if axis is None:
-        return ()
-    given = axis if isinstance(axis, (tuple, list)) else (axis,)
-    kept = []
-    for item in given:
-        try:
-            index = operator.index(item)
-        except TypeError:
-            raise TypeError(f"axis must be an int, a tuple of ints or None, not {axis!r}") from None
+    axis = checked_axis(axis)
+    given = () if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    for index in given:
         if not -ndim <= index < ndim:
             raise ValueError(
                 f"axis {index} is out of range for an array of {ndim} dimensions; "
                 f"all axes must be in the range [{-ndim}, {ndim})"
             )
-        kept.append(index % ndim)
+    kept = tuple(sorted(index % ndim for index in given))
     if len(set(kept)) != len(kept):
         raise ValueError(f"axis {axis!r} names an axis twice; give each axis that is kept once")
-    return tuple(sorted(kept))
+    return kept
 
 
 class Tile(NamedTuple):

@@ -301,6 +301,7 @@ def _count_blocks(
     by_row = None if weights is None else weights.reshape(lengths)
     dtype = np.dtype(np.float64) if weights is not None else plain.dtype.newbyteorder("=")
     kind = "weighted" if weights is not None else _kind(dtype)
+    first = _State(kind, features)  # before anything else: a request beyond memory fails at once
     jobs = list(_layout.blocks(lengths, kept_lengths, min(features, WIDE), COPIED)) if plain.size else []
 
     def work(items: Iterator[Block]) -> _State:
@@ -336,8 +337,8 @@ def _count_blocks(
                 scanner.add(_native(flat), piece)
         return state
 
-    states = _threads.share(work, jobs, workers) if jobs else [_State(kind, features)]
-    return _joined(states).counted(math.prod(lengths))
+    states = _threads.share(work, jobs, workers) if jobs else []
+    return _joined([first, *states]).counted(math.prod(lengths))
 
 
 class Running:

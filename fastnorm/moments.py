@@ -97,14 +97,18 @@ class Moments:
     @classmethod
     def _of_statistics(cls, mean: NDArray[Any], variance: NDArray[Any], count: NDArray[Any]) -> Moments:
         """Moments of ``count`` rows that have exactly this mean and variance: sums need no rounding."""
+        if count.ndim or not np.isfinite(count):
+            raise ValueError(f"count must be a whole number of rows >= 1, not {count!r}")
         rows = int(count)
         means, variances = np.asarray(mean, np.float64), np.asarray(variance, np.float64)
-        if rows < 1 or count.ndim or rows != count:
+        if rows < 1 or rows != count:
             raise ValueError(f"count must be a whole number of rows >= 1, not {count!r}")
         if means.shape != variances.shape or not means.size:
             raise ValueError(f"mean and variance must have one shape, not {means.shape} and {variances.shape}")
         if not (np.isfinite(means).all() and np.isfinite(variances).all() and (variances >= 0).all()):
             raise ValueError("mean must be finite, and variance finite and >= 0")
+        if rows == 1 and variances.any():
+            raise ValueError("the variance of a single row is 0; give the number of rows that was learned from")
         return cls._make(means.shape, _statistics.invert(rows, means.reshape(-1), variances.reshape(-1)))
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import math
-import operator
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,7 +85,7 @@ class Normalization:
         dtype: DTypeLike | None = None,
         threads: int | None = None,
     ) -> None:
-        self.axis = None if axis is None else tuple(axis) if isinstance(axis, (tuple, list)) else operator.index(axis)
+        self.axis = _layout.checked_axis(axis)
         self.invert = bool(invert)
         self.nan: policy.Nan = policy.check_word("nan", nan, policy.Nan)
         self.inf: policy.Inf = policy.check_word("inf", inf, policy.Inf)
@@ -106,7 +106,16 @@ class Normalization:
         self._applied: tuple[policy.Parameters, Affine] | None = None
         self._small: _Small | None = None
         self._running: Running | None = None
-        self._lock = threading.RLock()
+        self._made_lock = os.getpid(), threading.RLock()
+
+    @property
+    def _lock(self) -> Any:
+        """The lock of this process: one that a thread held during a fork would stay locked in the child."""
+        process, lock = self._made_lock
+        if process != os.getpid():
+            lock = threading.RLock()
+            self._made_lock = os.getpid(), lock
+        return lock
 
     def _check_fixed(self, mean: ArrayLike | None, variance: ArrayLike | None) -> tuple[Floats, Floats] | None:
         if mean is None and variance is None:
@@ -116,7 +125,10 @@ class Normalization:
                 "When setting values directly, both `mean` and `variance` must be set. "
                 f"Received: mean={mean} and variance={variance}"
             )
-        pair = np.array(mean, np.float64), np.array(variance, np.float64)
+        try:
+            pair = np.array(mean, np.float64), np.array(variance, np.float64)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"`mean` and `variance` must be numbers: {error}") from None
         axes = 0 if self.axis is None else len(self.axis) if isinstance(self.axis, tuple) else 1
         if pair[0].shape != pair[1].shape:
             raise ValueError(
@@ -127,6 +139,8 @@ class Normalization:
                 f"The rank of `mean` must be less than or equal to the number of axes that are kept ({axes} with "
                 f"axis={self.axis!r}), but it has shape {pair[0].shape}"
             )
+        if not pair[0].size:
+            raise ValueError("`mean` and `variance` have no features; give at least one number")
         if not (np.isfinite(pair[0]).all() and np.isfinite(pair[1]).all() and (pair[1] >= 0).all()):
             raise ValueError("`mean` must be finite and `variance` finite and >= 0 (variances, not standard deviations)")
         return pair
@@ -348,6 +362,8 @@ class Normalization:
         plain = np.asarray(np.ma.getdata(array))
         kept = _layout.kept_axes(self.axis, plain.ndim)
         lengths = tuple(plain.shape[index] for index in kept)
+        if 0 in lengths:
+            raise ValueError(f"x has zero features (shape {plain.shape}); pass at least one column")
         affine = self._affine_for(lengths)
         if out is None:
             result = np.empty_like(plain, self._result_dtype(plain.dtype), subok=False)
@@ -452,8 +468,12 @@ class Normalization:
         array = np.array(values, np.float64)
         if not np.isfinite(array).all() or (name == "gamma" and (array == 0).any()):
             raise ValueError(f"{name} must be finite{' and not 0' if name == 'gamma' else ''}")
+        try:
+            array = np.broadcast_to(array, shape).copy()
+        except ValueError:
+            raise ValueError(f"{name} has shape {array.shape}, but the features have {shape}") from None
         with self._lock:
-            setattr(self, f"_{name}", np.broadcast_to(array, shape).copy())
+            setattr(self, f"_{name}", array)
             self._applied = self._small = None
 
     @property
@@ -562,7 +582,7 @@ class Normalization:
         }
 
     def _repr_html_(self) -> str:
-        if self._fixed is None and self._seen() is None:
+        if self._fixed is None and ((seen := self._seen()) is None or not seen.rows):
             return f"<pre>{self!r}</pre>"
         return report.html(*self._reported(), statistics=None if self._fixed else self.statistics())
 
@@ -576,12 +596,12 @@ class Normalization:
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:
             self._seen()
-            passing = ("_lock", "_applied", "_small", "_running")
+            passing = ("_made_lock", "_applied", "_small", "_running")
             return {name: value for name, value in self.__dict__.items() if name not in passing}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
-        lock = self.__dict__.get("_lock") or threading.RLock()
-        self.__dict__.update(saved, _lock=lock, _applied=None, _small=None, _running=None)
+        lock = self.__dict__.get("_made_lock") or (os.getpid(), threading.RLock())
+        self.__dict__.update(saved, _made_lock=lock, _applied=None, _small=None, _running=None)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the exact state to a file (JSON, see docs/state.md), atomically: a crash leaves the earlier file.
@@ -625,18 +645,31 @@ class Normalization:
         document = state.read(path)
         if document.get("class") != "Normalization":
             raise ValueError(f"{path} holds a {document.get('class')}, not a Normalization")
+        try:
+            return cls._of_document(document)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"{path} holds no state that a Normalization can have ({error}); adapt again") from error
+
+    @classmethod
+    def _of_document(cls, document: dict[str, Any]) -> Normalization:
         config = dict(document["config"])
         axis = config.pop("axis")
         config["dtype"] = config["dtype"] and _layout.float_dtype(config["dtype"])
         mean, variance = (state.unpack(entry) for entry in document["fixed"]) if "fixed" in document else (None, None)
         layer = cls(tuple(axis) if isinstance(axis, list) else axis, mean=mean, variance=variance, **config)
-        if document["feature_names"] is not None:
-            layer.feature_names = tuple(document["feature_names"])
+        if (names := document["feature_names"]) is not None:
+            if not all(isinstance(name, str) for name in names):
+                raise ValueError("feature names are not text")
+            layer.feature_names = tuple(names)
         if "moments" in document:
+            layer._must_learn("hold moments")
             layer._moments = Moments.from_bytes(base64.b64decode(document["moments"], validate=True))
         for name in ("gamma", "beta"):
             if name in document:
-                setattr(layer, f"_{name}", state.unpack(document[name]))
+                values = state.unpack(document[name])
+                if values.shape != layer._trainable(name).shape:
+                    raise ValueError(f"{name} has another shape than the features")
+                layer._set_trainable(name, values)
         return layer
 
 
@@ -653,7 +686,8 @@ def _is_few_rows(x: Any) -> bool:
         and x.ndim == 2
         and 0 < x.size < 4096
         and x.dtype.char in "fd"
-        and x.flags.carray  # C-contiguous, aligned, writeable, native
+        and x.flags.carray  # C-contiguous, aligned, writeable
+        and x.dtype.isnative
     )
 
 
@@ -682,7 +716,7 @@ def _check_out(x: NDArray[Any], out: Any, given: Any) -> NDArray[Any]:
             "np.empty(x.shape, 'float32'), or leave it out"
         )
     if not result.flags.writeable:
-        raise ValueError("out is read-only; open the memory map with mode='r+', or leave out away to get a new array")
+        raise ValueError("out is read-only; open the memory map with mode='r+', or leave `out` away to get a new array")
     same = out is given or (
         result.__array_interface__["data"] == x.__array_interface__["data"]
         and result.strides == x.strides
@@ -695,7 +729,7 @@ def _check_out(x: NDArray[Any], out: Any, given: Any) -> NDArray[Any]:
             overlaps = True
         if overlaps:
             raise ValueError("out overlaps x in part; pass out=x to work in place, or an array of its own")
-    if any(stride == 0 and n > 1 for stride, n in zip(result.strides, result.shape, strict=True)):
+    if result.size and any(stride == 0 and n > 1 for stride, n in zip(result.strides, result.shape, strict=True)):
         raise ValueError("out repeats its memory (a broadcast array); pass an array of its own")
     return result
 
@@ -704,10 +738,18 @@ def _is_array(item: Any) -> bool:
     return isinstance(item, np.ndarray) or hasattr(item, "__array__")
 
 
+def _is_pair(item: Any) -> bool:
+    """Whether an item is a batch like (x, y) or (x, y, weights), of which x counts."""
+    return isinstance(item, (list, tuple)) and len(item) > 0 and _is_array(item[0])
+
+
+_END = object()
+
+
 def _batches(data: Any, weights: Any) -> Iterator[tuple[Any, Any]]:
     """Pairs of a batch and its weights: one array is one batch, an iterable gives several."""
-    if isinstance(data, (list, tuple)) and any(_is_array(item) for item in data[:1]):
-        source: Iterable[Any] = data  # a list of arrays: batches
+    if isinstance(data, (list, tuple)) and data and (_is_array(data[0]) or _is_pair(data[0])):
+        source: Iterable[Any] = data  # a list of arrays, or of (x, y): batches
     elif _is_array(data) or isinstance(data, (list, tuple, int, float, str, bytes)) or not isinstance(data, Iterable):
         yield data, weights
         return
@@ -716,9 +758,12 @@ def _batches(data: Any, weights: Any) -> Iterator[tuple[Any, Any]]:
     if weights is None:
         pairs: Iterable[tuple[Any, Any]] = ((batch, None) for batch in source)
     else:
-        pairs = zip(source, weights, strict=True)
+        pairs = zip_longest(source, weights, fillvalue=_END)
     for batch, batch_weights in pairs:
-        first = batch[0] if isinstance(batch, (list, tuple)) and batch and _is_array(batch[0]) else batch
+        if batch is _END or batch_weights is _END:
+            more = "weights than batches" if batch is _END else "batches than weights"
+            raise ValueError(f"there are more {more}; give one array of weights for each batch")
+        first = batch[0] if _is_pair(batch) else batch
         if isinstance(first, dict):
             raise TypeError(f"a batch is a dict with the keys {', '.join(map(str, first))}; yield one array for each batch")
         if not hasattr(first, "shape") and not isinstance(first, (list, tuple)):

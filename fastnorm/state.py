@@ -58,13 +58,16 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     data = Path(path).read_bytes()
     try:
         body = json.loads(data.decode("utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         if FORMAT.encode() in data[:100]:
             raise ValueError(f"{path} is damaged or incomplete; take a copy of it, or adapt again") from None
         body = None
     if not isinstance(body, dict) or body.get("format") != FORMAT:
         raise ValueError(f"{path} is not a fastnorm state file; pass a file that Normalization.save wrote")
-    _codec.check_version(body.get("version"))
+    try:
+        _codec.check_version(body.get("version"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
     if body.pop("sha256", None) != _digest(body):
         raise ValueError(f"{path} is damaged (checksum mismatch); take a copy of it, or adapt again")
     return body
