@@ -89,19 +89,13 @@ FITS = [
     # Beside them the sums alone: the statistics of so many columns take a time of their own.
     *(case("moments", Data(f, 100_000)) for f in FLOATS),
     *(case(operation, MILLION, "100 rows") for operation in ("fit", "moments")),
-    *(
-        case("fit", Data(f, 64), "one thread", against="read, one thread", threads=1)
-        for f in FLOATS
-    ),
+    *(case("fit", Data(f, 64), "one thread", against="read, one thread", threads=1) for f in FLOATS),
 ]
 OTHER_FITS = [
     case("fit", Data("float16", 64), group=OTHER),
     *(case("fit", Data(i, 64, values="integers"), group=OTHER) for i in ("uint8", "int32")),
     *(case("fit", Data(f, 64, values="missing"), "1 % NaN", group=OTHER) for f in FLOATS),
-    *(
-        case("fit", Data(f, 64, values="lognormal"), "log-normal σ = 3", group=OTHER)
-        for f in FLOATS
-    ),
+    *(case("fit", Data(f, 64, values="lognormal"), "log-normal σ = 3", group=OTHER) for f in FLOATS),
     case(
         "fit",
         WIDE,
@@ -116,10 +110,7 @@ OTHER_FITS = [
 PLAIN = [Data(f, 64) for f in FLOATS]
 IN_PLACE = [*PLAIN, Data("float32", 9), Data("float64", 1024), Data("float32", 64, order="F")]
 TRANSFORMS = [
-    *(
-        case("transform in place", x, group=APPLY, against="in place", target=at_least(0.9))
-        for x in IN_PLACE
-    ),
+    *(case("transform in place", x, group=APPLY, against="in place", target=at_least(0.9)) for x in IN_PLACE),
     *(case("transform into", x, group=APPLY, against="copy") for x in PLAIN),
     *(case("transform to new", x, group=APPLY, against="copy to new") for x in PLAIN),
     *(case("fit_transform in place", x, group=APPLY, against="read + in place") for x in PLAIN),

@@ -41,9 +41,7 @@ def timed(call: Callable[[], Any], calls: int = 1) -> Callable[[], float]:
     return sample
 
 
-def fit(
-    x: Array, threads: int | None, stack: contextlib.ExitStack, weights: Array | None = None
-) -> Job:
+def fit(x: Array, threads: int | None, stack: contextlib.ExitStack, weights: Array | None = None) -> Job:
     """Adapt, up to a mean and variance that can be read."""
     layer = Normalization(threads=threads)
 

@@ -25,9 +25,7 @@ FORMAT = 1
 ROUNDS = 20
 
 
-def limit_of(
-    case: Case, x: Array, size: int, stack: contextlib.ExitStack
-) -> Callable[[], float] | None:
+def limit_of(case: Case, x: Array, size: int, stack: contextlib.ExitStack) -> Callable[[], float] | None:
     """A sample of the time of the case's limit, on the same memory."""
     if case.against is None:
         return None

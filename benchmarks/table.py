@@ -160,9 +160,7 @@ def _machine(results: dict[str, Any]) -> str:
 def main(arguments: Sequence[str]) -> int:
     """Print the page of one results file."""
     if len(arguments) != 1:
-        print(
-            "usage: python -m benchmarks.table results.json > docs/performance.md", file=sys.stderr
-        )
+        print("usage: python -m benchmarks.table results.json > docs/performance.md", file=sys.stderr)
         return 2
     sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]  # a redirected one on Windows
     sys.stdout.write(page(json.loads(Path(arguments[0]).read_text("utf-8"))))

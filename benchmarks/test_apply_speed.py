@@ -21,9 +21,7 @@ LAYOUTS: list[tuple[int, Literal["C", "F"]]] = [
 
 @pytest.mark.parametrize(("columns", "order"), LAYOUTS)
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_in_place(
-    dtype: str, columns: int, order: Literal["C", "F"], make: Make, benchmark: BenchmarkFixture
-) -> None:
+def test_in_place(dtype: str, columns: int, order: Literal["C", "F"], make: Make, benchmark: BenchmarkFixture) -> None:
     """transform(x, out=x)."""
     x = make(Data(dtype, columns, order=order))
     layer = Normalization().adapt(x)

@@ -33,9 +33,7 @@ def test_column_major(dtype: str, columns: int, make: Make, benchmark: Benchmark
 
 @pytest.mark.parametrize("values", ["missing", "lognormal", "bits"])
 @pytest.mark.parametrize("dtype", FLOATS)
-def test_outside_the_window(
-    dtype: str, values: str, make: Make, benchmark: BenchmarkFixture
-) -> None:
+def test_outside_the_window(dtype: str, values: str, make: Make, benchmark: BenchmarkFixture) -> None:
     """Blocks that the fast kernels hand on: NaN, wide ranges, any bits."""
     benchmark.group = f"moments {dtype}"
     benchmark(Moments.of, make(Data(dtype, 64, values=values)))  # type: ignore[arg-type]

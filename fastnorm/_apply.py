@@ -20,9 +20,12 @@ SMALL = 1 << 15  # elements below which threads cost more than they give
 COPIED = 1 << 16  # elements of a copied block
 HUGE = 2.0**960  # beyond it x - mean may overflow: work on x / 16 there
 # What kernels read and write where it lies; anything else goes by way of a float64 tile.
-_PAIRS = {("float32", "float32"), ("float64", "float64"), ("int32", "float64"), ("uint32", "float64")} | {
-    (name, "float32") for name in ("bool", "int8", "uint8", "int16", "uint16")
-}
+_PAIRS = {
+    ("float32", "float32"),
+    ("float64", "float64"),
+    ("int32", "float64"),
+    ("uint32", "float64"),
+} | {(name, "float32") for name in ("bool", "int8", "uint8", "int16", "uint16")}
 _LONG_PAIRS = {("int64", "float64"), ("uint64", "float64")}
 
 
@@ -39,7 +42,14 @@ class Affine(NamedTuple):
 Direction = Literal["forward", "inverse"]
 
 
-def run(x: Array, out: Array, kept: tuple[int, ...], affine: Affine, direction: Direction, threads: int | None) -> None:
+def run(
+    x: Array,
+    out: Array,
+    kept: tuple[int, ...],
+    affine: Affine,
+    direction: Direction,
+    threads: int | None,
+) -> None:
     """Write the transformed ``x`` into ``out``, which has its shape and may be ``x`` itself; never left half done."""
     if not x.size:
         return
@@ -78,7 +88,8 @@ def _direct(x: Array, out: Array, affine: Affine, direction: Direction) -> bool:
     if pair not in _PAIRS | _LONG_PAIRS or (x.dtype.kind != "f" and not simple):
         return False
     places = [
-        tuple(s / array.itemsize for s, n in zip(array.strides, array.shape, strict=True) if n > 1) for array in (x, out)
+        tuple(s / array.itemsize for s, n in zip(array.strides, array.shape, strict=True) if n > 1)
+        for array in (x, out)
     ]
     return places[0] == places[1]
 
@@ -191,7 +202,10 @@ def _run_blocks(
             else:
                 with np.errstate(invalid="ignore"):
                     np.copyto(shaped, part, casting="unsafe")
-            matrix, factors = tile.reshape(rows, columns), factor[block.feature : block.feature + columns]
+            matrix, factors = (
+                tile.reshape(rows, columns),
+                factor[block.feature : block.feature + columns],
+            )
             if huge and direction == "forward" and not long:
                 with np.errstate(invalid="ignore"):
                     matrix *= factors
@@ -213,9 +227,7 @@ def _long_differences(part: Array, shaped: Floats, rows: int, columns: int, para
     one = _frozen(np.ones(columns))
     source = flat.view(np.int64)
     source.flags.writeable = False
-    standardize_long(
-        source, shaped.reshape(-1), 0, 0, 1, 0, rows, columns, columns, *parameters[:2], one, bias
-    )
+    standardize_long(source, shaped.reshape(-1), 0, 0, 1, 0, rows, columns, columns, *parameters[:2], one, bias)
 
 
 def _store(values: Floats, out: Array) -> None:

@@ -22,7 +22,12 @@ _NAMES = {"total": "sum", "square": "sum_of_squares", "weight": "weight"}
 
 def encode(shape: tuple[int, ...], counted: Counted) -> bytes:
     """Return the byte form: magic, length of the header, JSON header, little-endian arrays, SHA-256 of all before."""
-    header: dict[str, Any] = {"version": VERSION, "shape": list(shape), "rows": counted.rows, "arrays": []}
+    header: dict[str, Any] = {
+        "version": VERSION,
+        "shape": list(shape),
+        "rows": counted.rows,
+        "arrays": [],
+    }
     body = []
     for name in _COUNTS:
         values: Integers = getattr(counted, name)
@@ -46,7 +51,9 @@ def decode(data: bytes) -> tuple[tuple[int, ...], Counted]:
         raise ValueError("these bytes are not fastnorm moments: pass what Moments.to_bytes() returned")
     at = len(MAGIC) + 4
     if len(data) < at + 32 or hashlib.sha256(data[:-32]).digest() != data[-32:]:
-        raise ValueError("these fastnorm moments are damaged or incomplete (checksum mismatch): make or copy them again")
+        raise ValueError(
+            "these fastnorm moments are damaged or incomplete (checksum mismatch): make or copy them again"
+        )
     size = int.from_bytes(data[at - 4 : at], "little")
     header = json.loads(data[at : at + size])
     check_version(header.get("version"))
@@ -71,26 +78,35 @@ def decode(data: bytes) -> tuple[tuple[int, ...], Counted]:
 
 def to_dict(shape: tuple[int, ...], counted: Counted) -> dict[str, Any]:
     """Return plain ints, lists and hexadecimal strings."""
-    out: dict[str, Any] = {"format": "fastnorm moments", "version": VERSION, "shape": list(shape), "rows": counted.rows}
+    out: dict[str, Any] = {
+        "format": "fastnorm moments",
+        "version": VERSION,
+        "shape": list(shape),
+        "rows": counted.rows,
+    }
     for name in _COUNTS:
         out[name] = getattr(counted, name).tolist()
     for name in _SUMS:
         sums: Sums | None = getattr(counted, name)
         if sums is not None:
-            out[_NAMES[name]] = {"exponent": sums.exponent, "values": [hex(v) for v in _sums.to_integers(sums)]}
+            out[_NAMES[name]] = {
+                "exponent": sums.exponent,
+                "values": [hex(v) for v in _sums.to_integers(sums)],
+            }
     return out
 
 
 def from_dict(data: dict[str, Any]) -> tuple[tuple[int, ...], Counted]:
     """Return what `to_dict` was given; ValueError for anything else."""
-    if not isinstance(data, dict) or data.get("format") != "fastnorm moments":
+    given: object = data
+    if not isinstance(given, dict) or data.get("format") != "fastnorm moments":
         raise ValueError("this is not a dict of fastnorm moments: pass what Moments.to_dict() returned")
     check_version(data.get("version"))
     try:
         shape = tuple(int(n) for n in data["shape"])
         features = math.prod(shape)
         counts = [np.array(data[name], np.int64).reshape(features) for name in _COUNTS]
-        sums = []
+        sums: list[Sums | None] = []
         for name in _SUMS:
             entry = data[_NAMES[name]] if name != "weight" else data.get("weight")
             if entry is None:

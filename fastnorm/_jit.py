@@ -20,9 +20,10 @@ except ImportError:  # Windows
 
 import llvmlite.binding
 import numba
-import numba.core.config as numba_config
+import numba.core.config
 import numpy as np
 
+numba_config: Any = numba.core.config
 log = logging.getLogger("fastnorm")
 
 #: True where kernels run as plain Python (``NUMBA_DISABLE_JIT=1``).
@@ -68,7 +69,7 @@ def _one_writer(kernel: Any) -> Any:
     save = cache.save_overload
 
     def save_alone(signature: Any, data: Any) -> None:
-        with open(Path(cache.cache_path) / "fastnorm.lock", "ab") as lock:
+        with (Path(cache.cache_path) / "fastnorm.lock").open("ab") as lock:
             if fcntl is not None:
                 fcntl.flock(lock, fcntl.LOCK_EX)
             save(signature, data)

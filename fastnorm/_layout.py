@@ -43,7 +43,8 @@ def float_dtype(name: str) -> np.dtype[Any]:
     if name == "bfloat16":
         import ml_dtypes
 
-        return np.dtype(ml_dtypes.bfloat16)
+        found: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return found
     return np.dtype(name)
 
 
@@ -76,7 +77,7 @@ def kept_axes(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
 
 
 class Tile(NamedTuple):
-    """Element (o, r, c) lies at ``start + o*step + r*stride + c`` (in elements) and has feature ``feature + c % period``."""
+    """Element (o, r, c) lies at ``start + o*step + r*stride + c`` (in elements), of feature ``feature + c % period``."""
 
     start: int
     outer: int
@@ -157,19 +158,21 @@ def tiling(array: Array, kept: tuple[int, ...], strip: int, share: int) -> Tilin
     span = 1 + sum((axis.length - 1) * axis.stride for axis in axes)
     order = tuple(index for axis in memory for index in axis.kept or (-1,))
     shape = tuple(n for axis in memory for n in ([array.shape[i] for i in axis.kept] or [axis.length]))
-    flat = _flat(array, offset, span)
+    flat = _flat(array, span)
     tiles = [tile for block in blocks for tile in split(block, strip, share)]
     return Tiling(flat, tiles, features, order, shape, tuple(index in flipped for index in order))
 
 
-def _flat(array: Array, offset: int, span: int) -> Array:
+def _flat(array: Array, span: int) -> Array:
     """One-dimensional read-only view of the memory from the first to the last element."""
     if array.flags.c_contiguous:
         flat = array.reshape(-1)
     elif array.flags.f_contiguous:
         flat = array.T.reshape(-1)
     else:
-        first = array[tuple(slice(n - 1, n) if s < 0 else slice(0, 1) for n, s in zip(array.shape, array.strides, strict=True))]
+        first = array[
+            tuple(slice(n - 1, n) if s < 0 else slice(0, 1) for n, s in zip(array.shape, array.strides, strict=True))
+        ]
         return np.lib.stride_tricks.as_strided(first.reshape(1), (span,), (array.itemsize,), writeable=False)
     flat = flat.view()
     flat.flags.writeable = False
@@ -208,7 +211,11 @@ def _runs(axes: list[_Axis], kept: list[_Axis]) -> tuple[list[Tile], int, list[_
     """Tiles of one feature each: runs of neighbouring values."""
     run = axes[-1]
     outer = axes[:-1]
-    repeat = max((axis for axis in outer if not axis.kept), key=lambda axis: axis.length, default=_Axis(1, 0, ()))
+    repeat = max(
+        (axis for axis in outer if not axis.kept),
+        key=lambda axis: axis.length,
+        default=_Axis(1, 0, ()),
+    )
     if repeat in outer:
         outer.remove(repeat)
     tiles = []
@@ -225,7 +232,10 @@ def _places(outer: list[_Axis], kept: list[_Axis]) -> Iterator[tuple[int, int]]:
         size *= axis.length
     for index in product(*(range(axis.length) for axis in outer)):
         start = sum(i * axis.stride for i, axis in zip(index, outer, strict=True))
-        yield start, sum(i * weights[axis] for i, axis in zip(index, outer, strict=True) if axis.kept)
+        yield (
+            start,
+            sum(i * weights[axis] for i, axis in zip(index, outer, strict=True) if axis.kept),
+        )
 
 
 def split(tile: Tile, strip: int, share: int) -> Iterator[Tile]:
@@ -321,7 +331,9 @@ def to_memory_order(values: Array, found: Tiling, kept: tuple[int, ...]) -> Arra
     """One value for each feature in memory order; ``values`` has the shape of the kept axes."""
     axes = [axis for axis in found.order if axis != -1]
     rest = [place for place, axis in enumerate(kept) if axis not in axes]  # of length 1
-    cube = values.transpose(*(kept.index(axis) for axis in axes), *rest).reshape([values.shape[kept.index(a)] for a in axes])
+    cube = values.transpose(*(kept.index(axis) for axis in axes), *rest).reshape(
+        [values.shape[kept.index(a)] for a in axes]
+    )
     index = tuple(slice(None) if axis != -1 else np.newaxis for axis in found.order)
     cube = np.broadcast_to(cube[index], found.order_shape)
     cube = cube[tuple(slice(None, None, -1 if flipped else 1) for flipped in found.flipped)]

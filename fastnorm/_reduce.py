@@ -45,7 +45,7 @@ class Counted(NamedTuple):
     weight: Sums | None  # None where it equals the count: no weights, or all of them 1
 
     @property
-    def count(self) -> Integers:
+    def counts(self) -> Integers:
         """Finite values of each feature."""
         return self.rows - self.missing - self.posinf - self.neginf
 
@@ -59,8 +59,8 @@ def merge(left: Counted, right: Counted, sign: int = 1) -> Counted:
     merged = Counted(rows, missing, posinf, neginf, total, square, None)
     if left.weight is None and right.weight is None:
         return merged
-    weight = _sums.add(left.weight or _as_sums(left.count), right.weight or _as_sums(right.count), sign)
-    return merged if weight == _as_sums(merged.count) else merged._replace(weight=weight)
+    weight = _sums.add(left.weight or _as_sums(left.counts), right.weight or _as_sums(right.counts), sign)
+    return merged if weight == _as_sums(merged.counts) else merged._replace(weight=weight)
 
 
 def _as_sums(count: Integers) -> Sums:
@@ -73,6 +73,7 @@ class _State:
     def __init__(self, kind: str, features: int, shared: _State | None = None) -> None:
         self.shared = shared is not None  # with workers that have other columns
         self.weighted = kind == "weighted"
+        self.rows: Integers
         ranges = _RANGES[kind]
         first, layout = _COUNTS, []
         for low, high in ranges:
@@ -113,7 +114,6 @@ class _State:
 
     def counted(self, rows: int, order: Callable[[Integers], Integers] | None = None) -> Counted:
         """The sums as values, with their columns put in ``order``."""
-
         counts = self.rows[:_COUNTS] if order is None else order(self.rows[:_COUNTS])
         missing, posinf, neginf = counts.copy()
 
@@ -127,7 +127,7 @@ class _State:
         if not self.weighted:
             return counted
         weight = sums(2)
-        return counted if weight == _as_sums(counted.count) else counted._replace(weight=weight)
+        return counted if weight == _as_sums(counted.counts) else counted._replace(weight=weight)
 
 
 def _kind(dtype: np.dtype[Any]) -> str:
@@ -182,7 +182,15 @@ class _Scanner:
             self.kernels.scan_integer(flat, self.mask, *tile, self.integers, state.rows, state.layout, state.span)
         elif self.half:
             self.kernels.scan_half(
-                flat, self.is_float16, *tile, self.floats, self.integers, self.tile, state.rows, state.layout, state.span
+                flat,
+                self.is_float16,
+                *tile,
+                self.floats,
+                self.integers,
+                self.tile,
+                state.rows,
+                state.layout,
+                state.span,
             )
         else:
             self.kernels.scan(flat, *tile, self.floats, self.integers, state.rows, state.layout, state.span)
@@ -199,7 +207,9 @@ def count(array: Array, kept: tuple[int, ...], weights: Array | None, threads: i
     plain = np.asarray(np.ma.getdata(array))
     workers = 1 if array.size < SMALL else _threads.count(threads)
     if weights is not None and weights.dtype != np.float64:  # integers beyond 2**53: sums are linear in the weights
-        high, low = (count(array, kept, part.astype(np.float64), threads) for part in (weights >> 32, weights & 0xFFFFFFFF))
+        high, low = (
+            count(array, kept, part.astype(np.float64), threads) for part in (weights >> 32, weights & 0xFFFFFFFF)
+        )
         return _weighted_sum(low, high)
     if weights is not None and plain.dtype.kind in "iu" and plain.dtype.itemsize == 8:
         return _count_long_weighted(plain, mask, kept, weights, workers)
@@ -223,22 +233,21 @@ def _weighted_sum(low: Counted, high: Counted) -> Counted:
     def total(left: Sums, right: Sums) -> Sums:
         return _sums.add(left, Sums(right.exponent + 32, right.limbs) if len(right.limbs) else right)
 
-    weight = total(low.weight or _as_sums(low.count), high.weight or _as_sums(high.count))
+    weight = total(low.weight or _as_sums(low.counts), high.weight or _as_sums(high.counts))
     joined = low._replace(total=total(low.total, high.total), square=total(low.square, high.square))
-    return joined._replace(weight=None if weight == _as_sums(low.count) else weight)
+    return joined._replace(weight=None if weight == _as_sums(low.counts) else weight)
 
 
 def _count_long_weighted(
     plain: Array, mask: Any, kept: tuple[int, ...], weights: NDArray[np.float64], workers: int
 ) -> Counted:
     """64-bit integers, which float64 does not hold: x = a * 2**32 + b, so x**2 = a**2 * 2**64 + 2ab * 2**32 + b**2."""
-    parts = []
-    for part in (plain >> 32, plain & 0xFFFFFFFF):
-        parts.append(_count_blocks(part.astype(np.float64), mask, kept, weights, workers))
-    product = (plain >> 32) * (plain & 0xFFFFFFFF)
-    for part in (product >> 32, product & 0xFFFFFFFF):
-        parts.append(_count_blocks(part.astype(np.float64), mask, kept, weights, workers))
-    a, b, c, d = parts
+    high, low = plain >> 32, plain & 0xFFFFFFFF
+    product = high * low
+    a, b, c, d = (
+        _count_blocks(part.astype(np.float64), mask, kept, weights, workers)
+        for part in (high, low, product >> 32, product & 0xFFFFFFFF)
+    )
 
     def total(*terms: tuple[Sums, int, int]) -> Sums:
         """Add sums, each shifted by a power of two and taken several times."""
@@ -290,7 +299,11 @@ def _to_kept_order(found: _layout.Tiling, columns: Integers) -> Integers:
 
 
 def _count_blocks(
-    plain: Array, mask: Any, kept: tuple[int, ...], weights: NDArray[np.float64] | None, workers: int
+    plain: Array,
+    mask: Any,
+    kept: tuple[int, ...],
+    weights: NDArray[np.float64] | None,
+    workers: int,
 ) -> Counted:
     """Any layout, masked or weighted: copy blocks together where they are not contiguous, then scan them."""
     reduced = tuple(axis for axis in range(plain.ndim) if axis not in kept)

@@ -28,7 +28,7 @@ class Statistics(NamedTuple):
 def of(counted: Counted) -> Statistics:
     """Return the statistics of sums; source: mean = S/n, variance = (n*Q - S**2)/n**2."""
     features = len(counted.missing)
-    out = Statistics(*np.full((5, features), np.nan), np.zeros(features, bool))
+    out = Statistics(*np.full((5, features), np.nan), np.zeros(features, bool))  # type: ignore[call-arg]
     weights, g = _weights(counted)
     totals, squares = _sums.to_integers(counted.total), _sums.to_integers(counted.square)
     e, f = counted.total.exponent, counted.square.exponent
@@ -68,7 +68,7 @@ def impossible(counted: Counted) -> int | None:
     """Return the first feature whose sums no data can have, or None."""
     weights, g = _weights(counted)
     totals, squares = _sums.to_integers(counted.total), _sums.to_integers(counted.square)
-    e, f, count = counted.total.exponent, counted.square.exponent, counted.count
+    e, f, count = counted.total.exponent, counted.square.exponent, counted.counts
     for j, (n, total, square) in enumerate(zip(weights, totals, squares, strict=True)):
         values = int(count[j])
         if n < 0 or (n == 0 and (total or square)) or (values == 0 and n):
@@ -82,7 +82,7 @@ def impossible(counted: Counted) -> int | None:
 def _weights(counted: Counted) -> tuple[list[int], int]:
     """Weight of each feature as whole numbers, and their exponent."""
     if counted.weight is None:
-        return counted.count.tolist(), 0
+        return counted.counts.tolist(), 0
     return _sums.to_integers(counted.weight), counted.weight.exponent
 
 

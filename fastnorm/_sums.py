@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +18,7 @@ class Sums(NamedTuple):
     limbs: Integers
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Sums) and self.exponent == other.exponent and np.array_equal(self.limbs, other.limbs)
-        )
+        return isinstance(other, Sums) and self.exponent == other.exponent and np.array_equal(self.limbs, other.limbs)
 
     def __ne__(self, other: object) -> bool:
         return not self == other
@@ -39,7 +37,7 @@ def carried(limbs: Integers) -> Integers:
 
 
 def canonical(exponent: int, limbs: Integers) -> Sums:
-    """Carry, and drop rows that say nothing, so that equal values have equal limbs; ``exponent`` is a multiple of 32."""
+    """Carry, and drop rows that say nothing: equal values get equal limbs; ``exponent`` is a multiple of 32."""
     from fastnorm._kernels.limbs import trim
 
     out = carried(limbs)

@@ -110,9 +110,7 @@ def fastnorm(
 
 @_command("Example: fastnorm normalize weather.csv --out normalized.csv --columns temp,humid")
 def normalize(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A CSV or Parquet file with named columns.")
-    ],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A CSV or Parquet file with named columns.")],
     out: Annotated[Path, typer.Option(metavar="FILE", help="Where the normalized table goes.")],
     columns: Annotated[
         str | None, typer.Option(metavar="A,B,C", help="The columns to normalize.  [every numeric]")
@@ -225,8 +223,7 @@ def _as_data(layer: Normalization) -> dict[str, Any]:
     return {
         "rows": layer.count if statistics else None,
         "parameters": [
-            {**asdict(parameter), "size": parameter.size, "bytes": parameter.bytes}
-            for parameter in layer.parameters()
+            {**asdict(parameter), "size": parameter.size, "bytes": parameter.bytes} for parameter in layer.parameters()
         ],
         "features": [dict(zip(statistics, row, strict=True)) for row in zip(*columns, strict=True)],
     }

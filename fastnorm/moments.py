@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastnorm import _layout, _reduce, _statistics, _sums
+from fastnorm import _layout, _reduce, _statistics
 from fastnorm._reduce import Counted
+from fastnorm._statistics import Statistics
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -37,7 +38,7 @@ class Moments:
 
     _counted: Counted
     _shape: tuple[int, ...]
-    _statistics: _statistics.Statistics | None
+    _statistics: Statistics | None
 
     def __init__(self) -> None:
         raise TypeError("Moments are made by Moments.of(x), Moments.from_bytes(data) or Moments.from_dict(data)")
@@ -135,7 +136,7 @@ class Moments:
     @property
     def count(self) -> Counts:
         """Finite values of each feature (int64)."""
-        return self._array(self._counted.count)
+        return self._array(self._counted.counts)
 
     @property
     def missing(self) -> Counts:
@@ -182,7 +183,7 @@ class Moments:
         """True for a feature with values that are all equal: its exact variance is 0 (bool)."""
         return self._array(self._calculated().constant[:])
 
-    def _calculated(self) -> _statistics.Statistics:
+    def _calculated(self) -> Statistics:
         if self._statistics is None:
             object.__setattr__(self, "_statistics", _statistics.of(self._counted))
         assert self._statistics is not None
@@ -193,7 +194,7 @@ class Moments:
 
     def __sub__(self, other: Moments) -> Moments:
         result = self._combine(other, -1)
-        if isinstance(result, Moments) and (reason := _impossible(result._counted)):
+        if result is not NotImplemented and (reason := _impossible(result._counted)):
             raise ValueError(f"cannot remove these rows: {reason}; they were not all part of these Moments")
         return result
 
@@ -295,7 +296,9 @@ def _row_weights(weights: ArrayLike, lengths: tuple[int, ...]) -> NDArray[Any]:
     if given.dtype.kind not in "iu" or given.dtype.itemsize < 8 or (given.size and given.max() <= 1 << 53):
         array = array.astype(np.float64)
     if np.ma.getmask(weights) is not np.ma.nomask or not np.isfinite(array).all():
-        raise ValueError("weights must be finite, but hold NaN, an infinity or a masked value; use 0 to leave a row out")
+        raise ValueError(
+            "weights must be finite, but hold NaN, an infinity or a masked value; use 0 to leave a row out"
+        )
     if (given < 0).any():
         raise ValueError("weights must not be negative; use 0 to leave a row out, or `-` to remove rows exactly")
     return array
@@ -305,11 +308,11 @@ def _impossible(counted: Counted) -> str | None:
     """Say why no data can have these counts and sums, or None."""
     if counted.rows < 0:
         return f"there would be {counted.rows} rows"
-    for name in ("count", "missing", "posinf", "neginf"):
+    for name in ("counts", "missing", "posinf", "neginf"):
         values = getattr(counted, name)
         if (values < 0).any():
             feature = int((values < 0).argmax())
-            return f"the {name} of feature {feature} would be {values[feature]}"
+            return f"the {name.removesuffix('s')} of feature {feature} would be {values[feature]}"
     if (bad := _statistics.impossible(counted)) is not None:
         return f"feature {bad} would have a negative variance or weight, or sums without values"
     return None

@@ -41,7 +41,7 @@ class Normalization:
     invert : bool
         Turn the direction: ``transform`` gives ``z * std + mean``.
     nan : {"omit", "propagate", "raise"}
-        NaN and masked values are left out of the statistics, make them NaN, or are an error in ``adapt`` and ``update``.
+        NaN and masked values are left out of the statistics, make them NaN, or are an error in ``adapt``, ``update``.
     inf : {"raise", "omit"}
         Infinities are an error in ``adapt`` and ``update``, or left out of the statistics.
     constant : {"center", "epsilon", "raise"}
@@ -123,7 +123,7 @@ class Normalization:
         if mean is None or variance is None:
             raise ValueError(
                 "When setting values directly, both `mean` and `variance` must be set. "
-                f"Received: mean={mean} and variance={variance}"
+                f"Received: mean={mean!r} and variance={variance!r}"
             )
         try:
             pair = np.array(mean, np.float64), np.array(variance, np.float64)
@@ -131,9 +131,7 @@ class Normalization:
             raise type(error)(f"`mean` and `variance` must be numbers: {error}") from None
         axes = 0 if self.axis is None else len(self.axis) if isinstance(self.axis, tuple) else 1
         if pair[0].shape != pair[1].shape:
-            raise ValueError(
-                f"`mean` and `variance` must have the same shape, not {pair[0].shape} and {pair[1].shape}"
-            )
+            raise ValueError(f"`mean` and `variance` must have the same shape, not {pair[0].shape} and {pair[1].shape}")
         if pair[0].ndim > axes:
             raise ValueError(
                 f"The rank of `mean` must be less than or equal to the number of axes that are kept ({axes} with "
@@ -142,7 +140,9 @@ class Normalization:
         if not pair[0].size:
             raise ValueError("`mean` and `variance` have no features; give at least one number")
         if not (np.isfinite(pair[0]).all() and np.isfinite(pair[1]).all() and (pair[1] >= 0).all()):
-            raise ValueError("`mean` must be finite and `variance` finite and >= 0 (variances, not standard deviations)")
+            raise ValueError(
+                "`mean` must be finite and `variance` finite and >= 0 (variances, not standard deviations)"
+            )
         return pair
 
     # ------------------------------------------------------------------------------------------ statistics
@@ -179,7 +179,7 @@ class Normalization:
         self._set(moments)
         return self
 
-    def update(self, batch: ArrayLike, *, weights: ArrayLike | None = None) -> Normalization:
+    def update(self, batch: Any, *, weights: ArrayLike | None = None) -> Normalization:
         """Add the rows of ``batch`` to what the layer has seen; returns the layer.
 
         Examples
@@ -213,8 +213,9 @@ class Normalization:
         """The moments of all data seen."""
         if self._running is not None:
             with self._lock:
-                if self._running is not None and self._moments is not None:
-                    self._moments += Moments._make(self._moments.shape, self._running.counted())
+                running: Running | None = self._running  # another thread may have been here first
+                if running is not None and self._moments is not None:
+                    self._moments += Moments._make(self._moments.shape, running.counted())
                 self._running = None
         return self._moments
 
@@ -326,10 +327,15 @@ class Normalization:
         >>> Normalization().adapt(x).transform(x, out=x) is x
         True
         """
-        if out is x and _is_few_rows(x) and (small := self._small) is not None and x.shape[1] == small.features:
-            if self.dtype is None or self.dtype == x.dtype:
-                small.transform(x)
-                return x
+        if (
+            out is x
+            and (small := self._small) is not None
+            and _is_few_rows(x)
+            and x.shape[1] == small.features
+            and (self.dtype is None or self.dtype == x.dtype)
+        ):
+            small.transform(x)
+            return x
         return self._run(x, out, "inverse" if self.invert else "forward")
 
     __call__ = transform
@@ -538,7 +544,9 @@ class Normalization:
         [('mean', 2, False), ('variance', 2, False), ('count', 1, False)]
         """
         self._check_adapted()
-        found = [Parameter(name, getattr(self, name).shape, "float64", True) for name in ("gamma", "beta") * self.affine]
+        found = [
+            Parameter(name, getattr(self, name).shape, "float64", True) for name in ("gamma", "beta") * self.affine
+        ]
         if self._fixed is None:
             found += [Parameter(name, self.moments.shape, "float64", False) for name in ("mean", "variance")]
             found.append(Parameter("count", (), "int64", False))
@@ -724,7 +732,7 @@ def _check_out(x: NDArray[Any], out: Any, given: Any) -> NDArray[Any]:
     )
     if not same and np.may_share_memory(x, result):
         try:
-            overlaps = np.shares_memory(x, result, max_work=100_000)
+            overlaps = np.shares_memory(x, result, max_work=100_000)  # type: ignore[arg-type]
         except np.exceptions.TooHardError:
             overlaps = True
         if overlaps:
@@ -765,7 +773,9 @@ def _batches(data: Any, weights: Any) -> Iterator[tuple[Any, Any]]:
             raise ValueError(f"there are more {more}; give one array of weights for each batch")
         first = batch[0] if _is_pair(batch) else batch
         if isinstance(first, dict):
-            raise TypeError(f"a batch is a dict with the keys {', '.join(map(str, first))}; yield one array for each batch")
+            raise TypeError(
+                f"a batch is a dict with the keys {', '.join(map(str, first))}; yield one array for each batch"
+            )
         if not hasattr(first, "shape") and not isinstance(first, (list, tuple)):
             raise TypeError(f"a batch must be an array (with a `.shape`), but the iterable gave {type(first).__name__}")
         yield first, batch_weights

@@ -67,7 +67,12 @@ def of_moments(moments: Moments, nan: Nan, constant: Constant, epsilon: float) -
 
 def of_fixed(mean: Floats, variance: Floats, constant: Constant, epsilon: float) -> Parameters:
     """Return the parameters of a given mean and variance."""
-    return Parameters(mean, np.zeros_like(mean), _scale(np.sqrt(variance), variance == 0, constant, epsilon), variance)
+    return Parameters(
+        mean,
+        np.zeros_like(mean),
+        _scale(np.sqrt(variance), variance == 0, constant, epsilon),
+        variance,
+    )
 
 
 def _scale(std: Floats, still: NDArray[np.bool_], constant: Constant, epsilon: float) -> Floats:

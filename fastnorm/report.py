@@ -175,19 +175,13 @@ def _describe(
     trainable = [p for p in parameters if p.trainable]
     frozen = [p for p in parameters if not p.trainable]
     groups = {"Total": parameters, "Trainable": trainable, "Non-trainable": frozen}
-    foot = [
-        f"{name} params: {count(group)} ({_memory(sum(p.bytes for p in group))})"
-        for name, group in groups.items()
-    ]
+    foot = [f"{name} params: {count(group)} ({_memory(sum(p.bytes for p in group))})" for name, group in groups.items()]
     heads: tuple[str, ...] = ("Layer (type)", "Output Shape", "Param #")
     row = (_plain(layer), _shape(output_shape), count(parameters))
     tables = [_Table(heads, "<<>", [row], edges=(0.45, 0.8, 1.0))]
     if parameters:
         heads = ("Parameter", "Shape", "Dtype", "Trainable", "Param #")
-        rows = [
-            (_plain(p.name), _shape(p.shape), _plain(p.dtype), "NY"[p.trainable], count([p]))
-            for p in parameters
-        ]
+        rows = [(_plain(p.name), _shape(p.shape), _plain(p.dtype), "NY"[p.trainable], count([p])) for p in parameters]
         # 0.45 and 0.8 again, so that the lines of the two tables meet.
         tables.append(_Table(heads, "<<<^>", [*rows], edges=(0.22, 0.45, 0.61, 0.8, 1.0)))
     return f'Model: "{_plain(title)}"', tables, foot

@@ -31,11 +31,11 @@ def write(path: str | os.PathLike[str], document: dict[str, Any]) -> None:
             file.flush()
             os.fsync(file.fileno())
         mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
-        os.chmod(name, mode)
-        os.replace(name, target)
+        Path(name).chmod(mode)
+        Path(name).replace(target)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(name)
+            Path(name).unlink()
         raise
     if os.name == "posix":  # the new name too must survive a power cut
         folder = os.open(target.parent, os.O_RDONLY)
@@ -75,7 +75,10 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def pack(array: NDArray[np.float64]) -> dict[str, Any]:
     """Return an array of float64 as its shape and base64 of its little-endian bytes."""
-    return {"shape": list(array.shape), "float64": base64.b64encode(array.astype("<f8").tobytes()).decode("ascii")}
+    return {
+        "shape": list(array.shape),
+        "float64": base64.b64encode(array.astype("<f8").tobytes()).decode("ascii"),
+    }
 
 
 def unpack(entry: dict[str, Any]) -> NDArray[np.float64]:

@@ -116,27 +116,21 @@ def split_suffix(path: str | os.PathLike[str]) -> tuple[str, str]:
     raise ValueError(f"{path} has no suffix that says its format; fastnorm knows {known}")
 
 
-def check_destination(
-    path: str | os.PathLike[str], *taken: str | os.PathLike[str], overwrite: bool = False
-) -> None:
+def check_destination(path: str | os.PathLike[str], *taken: str | os.PathLike[str], overwrite: bool = False) -> None:
     """Raise OSError unless a file may be written at `path`, ValueError if it is one of `taken`.
 
     Without `overwrite` there must be no such file yet. A link to one of `taken` is that file.
     """
     path = Path(path)
     for other in map(Path, taken):
-        if path.resolve() == other.resolve() or (
-            path.exists() and other.exists() and path.samefile(other)
-        ):
+        if path.resolve() == other.resolve() or (path.exists() and other.exists() and path.samefile(other)):
             raise ValueError(f"{path} and {other} are one file; give each a name of its own")
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; name a file in it")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"no such folder: {path.parent}; create it first")
     if path.exists() and not overwrite:
-        raise FileExistsError(
-            f"{path} exists already; choose another name, or --force to replace it"
-        )
+        raise FileExistsError(f"{path} exists already; choose another name, or --force to replace it")
 
 
 @contextmanager
@@ -171,9 +165,7 @@ class _NotNumeric(ValueError):
     """The column holds something else; the text says what."""
 
 
-def _table(
-    path: Path, source: Any, columns: Sequence[str] | None, number: Callable[[Any, bool], Any]
-) -> Table:
+def _table(path: Path, source: Any, columns: Sequence[str] | None, number: Callable[[Any, bool], Any]) -> Table:
     names = tuple(source.column_names)
     if twice := [name for name, times in Counter(names).items() if times > 1]:
         raise ValueError(f"{path} has several columns named {_listed(twice)}; rename them")
@@ -312,9 +304,7 @@ def _write_csv(file: BinaryIO, table: Table, delimiter: str) -> None:
         return pc.if_else(odd, pc.binary_join_element_wise('"', inner, '"', ""), text)
 
     def write(*columns: Any) -> None:
-        rows = pc.binary_join_element_wise(
-            *columns, delimiter, null_handling="replace", null_replacement=""
-        )
+        rows = pc.binary_join_element_wise(*columns, delimiter, null_handling="replace", null_replacement="")
         # Of one column an empty line would be no row at all.
         lines = [row or '""' for row in rows.to_pylist()]
         file.write("\n".join([*lines, ""]).encode())

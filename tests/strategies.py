@@ -175,9 +175,7 @@ def one_by_one(shape, dtype):
 def kept_axes(ndim):
     """None, one axis or several, counted from either end, in any order."""
     several = st.lists(st.integers(0, ndim - 1), min_size=1, max_size=ndim, unique=True)
-    signed = several.flatmap(
-        lambda axes: st.tuples(*(st.sampled_from([a, a - ndim]) for a in axes))
-    )
+    signed = several.flatmap(lambda axes: st.tuples(*(st.sampled_from([a, a - ndim]) for a in axes)))
     return st.just(-1) | st.integers(-ndim, ndim - 1) | st.none() | signed
 
 

@@ -22,9 +22,7 @@ from benchmarks.data import FILL, Data  # noqa: E402
 
 SIZE = 1_000_000
 ONE_COLD_COMPILE = "cold compile float64"  # 5 s each; the other differs in nothing but the dtype
-TRIED = [
-    case for case in CASES if case.operation != "cold compile" or case.name == ONE_COLD_COMPILE
-]
+TRIED = [case for case in CASES if case.operation != "cold compile" or case.name == ONE_COLD_COMPILE]
 if UNJITTED:
     TRIED = [case for case in TRIED if case.name != ONE_COLD_COMPILE]
 
@@ -142,9 +140,7 @@ def test_data_are_the_same_each_time(values):
     assert x.shape == replace(data, order="F").shape(SIZE)
 
 
-@pytest.mark.parametrize(
-    ("kind", "worse", "better"), [("ratio", 0.5, 0.7), ("GB/s", 0.5, 0.7), ("seconds", 0.7, 0.5)]
-)
+@pytest.mark.parametrize(("kind", "worse", "better"), [("ratio", 0.5, 0.7), ("GB/s", 0.5, 0.7), ("seconds", 0.7, 0.5)])
 def test_a_target_bounds_times_above_and_speeds_below(kind, worse, better):
     """More is better, except of seconds."""
     target = Target(kind, 0.6)

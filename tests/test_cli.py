@@ -302,9 +302,7 @@ def test_a_missing_library_is_one_line(library, words, error, folder):
     """Without the extra, the command says what to install."""
     hide = f"import sys; sys.modules[{library!r}] = None; sys.argv[1:] = {words!r}"
     code = f"{hide}; from fastnorm.__main__ import main; main()"
-    result = subprocess.run(
-        [sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=300
-    )
+    result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=300)
     assert (1, "") == (result.returncode, result.stdout)
     assert result.stderr.startswith(error)
     assert result.stderr.endswith("python -m pip install 'fastnorm-numba[cli]'\n")
@@ -361,9 +359,7 @@ def test_version_and_help(folder):
 def test_help_and_version_load_neither_numba_nor_pyarrow():
     """What only prints words does not wait for the libraries."""
     code = "import sys, fastnorm.cli; print(*sys.modules)"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], check=True, capture_output=True, text=True
-    )
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert set() == {"numba", "pyarrow", "numpy"} & set(loaded.stdout.split())
 
 

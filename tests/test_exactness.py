@@ -186,9 +186,7 @@ class Slicing:
 
     def constants(self, E):
         """What `aim` and `aim_wide` set, for this precision."""
-        m = [
-            3 * naive.power_of_two(self.bits - 2 + E - self.unit(i)) for i in range(1, self.slices)
-        ]
+        m = [3 * naive.power_of_two(self.bits - 2 + E - self.unit(i)) for i in range(1, self.slices)]
         power = 1 if self.step is exact._narrow_step else 2
         return [*m, naive.power_of_two(power * E), naive.power_of_two(power * (E - self.reach))]
 
@@ -223,9 +221,7 @@ def run(slicing, values, constants, model):
     state = [Number(model, 0, 0, k) for k in range(len(slicing.terms))]
     if slicing.slices < 4:
         state += [0.0, math.inf]
-    grid = [
-        model.number(m, "grid" if i < slicing.slices - 1 else "") for i, m in enumerate(constants)
-    ]
+    grid = [model.number(m, "grid" if i < slicing.slices - 1 else "") for i, m in enumerate(constants)]
     for value in values:
         state = slicing.step(model.number(value, "data"), grid, state)
     return state[: len(slicing.terms)], state[len(slicing.terms) :]
@@ -252,10 +248,7 @@ def rounding(slicing, E=3, *, values=None, constants=None, log_rows=None, **mode
         if found.rounded:
             return found.rounded[0]
         twice = [1 + int(both) for both in slicing.table[:, 2]]
-        parts = [
-            (power, n * s.value)
-            for (power, _), n, s in zip(slicing.units(), twice, sums, strict=True)
-        ]
+        parts = [(power, n * s.value) for (power, _), n, s in zip(slicing.units(), twice, sums, strict=True)]
         for power in (1, 2):
             if value**power != sum(part for p, part in parts if p == power):
                 return f"the slices of {value} miss its power {power}"
@@ -311,19 +304,14 @@ def test_the_lemma_does_not_depend_on_the_exponent_or_the_sign(slicing):
 
     def slices(value, E):
         sums, _ = run(slicing, [value], slicing.constants(E), Model(slicing.bits))
-        return [
-            s.value * naive.power_of_two(-power * E)
-            for (power, _), s in zip(slicing.units(), sums, strict=True)
-        ]
+        return [s.value * naive.power_of_two(-power * E) for (power, _), s in zip(slicing.units(), sums, strict=True)]
 
     powers = [power for power, _ in slicing.units()]
     for value in slicing.values(0)[:: 1 if slicing.data < 11 else 29]:
         for E in (3, -20):
             scaled = value * naive.power_of_two(E)
             assert slices(scaled, E) == slices(value, 0)
-            assert slices(-scaled, E) == [
-                (-1) ** p * s for p, s in zip(powers, slices(value, 0), strict=True)
-            ]
+            assert slices(-scaled, E) == [(-1) ** p * s for p, s in zip(powers, slices(value, 0), strict=True)]
 
 
 # A still smaller format, for these need not be large. The wide slices have room: in places what
@@ -339,9 +327,7 @@ BREAKS += [(slicing, "log_rows", 2 if slicing is SMALL_WIDE_NARROW else 1) for s
 BREAKS += [(slicing, "reassociated", True) for slicing in BROKEN]
 BREAKS += [(SMALL_NARROW, "constant 0", factor) for factor in (2, HALF)]
 BREAKS += [(TINY_PLAIN, f"constant {i}", factor) for i in (0, 1) for factor in (2, HALF)]
-BREAKS += [
-    (TINY_WIDE, f"constant {i}", factor) for i in (0, 1, 2) for factor in (4 if i == 2 else 2, HALF)
-]
+BREAKS += [(TINY_WIDE, f"constant {i}", factor) for i in (0, 1, 2) for factor in (4 if i == 2 else 2, HALF)]
 
 
 @pytest.mark.parametrize("slicing", BROKEN, **named)
@@ -350,9 +336,7 @@ def test_nothing_rounds_in_a_tiny_format(slicing):
     assert rounding(slicing) is None
 
 
-@pytest.mark.parametrize(
-    ("slicing", "condition", "change"), BREAKS, ids=lambda item: getattr(item, "name", str(item))
-)
+@pytest.mark.parametrize(("slicing", "condition", "change"), BREAKS, ids=lambda item: getattr(item, "name", str(item)))
 def test_each_condition_of_the_lemma_is_needed(slicing, condition, change):
     """Off the window, in a longer block, on another grid or reassociated, something rounds."""
     E = 3
@@ -399,8 +383,7 @@ def test_the_kernels_use_the_grid_of_the_proof(slicing, E):
     factors = [naive.power_of_two(unit - power * E) for power, unit in slicing.units()]
     assert slicing.constants(E) + factors == found
     twice = [
-        sum(term in (one, one[::-1]) for one in itertools.product(range(1, 5), repeat=2))
-        for term in slicing.terms
+        sum(term in (one, one[::-1]) for one in itertools.product(range(1, 5), repeat=2)) for term in slicing.terms
     ]
     assert [[power, -unit] for power, unit in slicing.units()] == slicing.table[:, :2].tolist()
     if slicing.slices < 4:  # a wide sum unites several products
@@ -418,16 +401,13 @@ def worst_blocks(slicing, E):
     full = floor * (2 - naive.power_of_two(1 - slicing.data))
     edges = [top, floor, full, Fraction(0), naive.power_of_two(E - 1)]
     ties = [
-        (2 * n + 1) * naive.power_of_two(E - slicing.unit(i) - 1)
-        for i in range(1, slicing.slices)
-        for n in (0, 1, 2)
+        (2 * n + 1) * naive.power_of_two(E - slicing.unit(i) - 1) for i in range(1, slicing.slices) for n in (0, 1, 2)
     ]
     ties = [naive.power_of_two(E - 2) + tie for tie in ties]
     ties = [
         tie
         for tie in ties
-        if Fraction(float(tie)) == tie
-        and (slicing.data == 53 or np.float32(float(tie)) == float(tie))
+        if Fraction(float(tie)) == tie and (slicing.data == 53 or np.float32(float(tie)) == float(tie))
     ]
     anything = [
         naive.power_of_two(E - rng.randint(1, slicing.reach))
@@ -482,11 +462,7 @@ def exact_sums(slicing, block, E):
 
 
 def real_exponents(slicing):
-    return (
-        (exact.LOWEST_NARROW, -1, 3, 129)
-        if slicing.data == 24
-        else (exact.LOWEST, -1, 0, exact.HIGHEST)
-    )
+    return (exact.LOWEST_NARROW, -1, 3, 129) if slicing.data == 24 else (exact.LOWEST, -1, 0, exact.HIGHEST)
 
 
 @pytest.mark.parametrize("slicing", REAL, **named)
@@ -502,11 +478,7 @@ def test_the_real_steps_are_exact_on_the_worst_blocks(slicing):
             assert exact_sums(slicing, block, E) == sums
             twice = [1 + int(both) for both in slicing.table[:, 2]]
             for power in (1, 2):
-                made_up = sum(
-                    n * s
-                    for (p, _), n, s in zip(slicing.units(), twice, sums, strict=True)
-                    if p == power
-                )
+                made_up = sum(n * s for (p, _), n, s in zip(slicing.units(), twice, sums, strict=True) if p == power)
                 assert sum(value**power for value in block) == made_up
 
 
@@ -617,9 +589,7 @@ def test_the_wide_step_passes_over_what_its_watch_counts(slicing):
 def test_every_position_lies_in_the_limbs(narrow):
     """For every E of a lane, units, factors and rows of limbs are in range."""
     kind = "narrow" if narrow else "double"
-    highest = (
-        129 if narrow else exact.HIGHEST
-    )  # float32 ends at 2**128, and a grid leaves one bit free
+    highest = 129 if narrow else exact.HIGHEST  # float32 ends at 2**128, and a grid leaves one bit free
     for E in range(exact.LOWEST_NARROW if narrow else exact.LOWEST, highest + 1):
         for table in (exact.NARROW if narrow else exact.PLAIN, exact.WIDE):
             for power, unit, twice in table.tolist():
@@ -714,9 +684,7 @@ def test_put_adds_the_value_and_little_to_each_limb():
             assert all(limb == 0 for i, limb in enumerate(limbs) if not first <= i < last)
 
 
-@pytest.mark.parametrize(
-    "v", [5e-324, -5e-324, 2.0**-1022 * (2 - 2.0**-52), -0.1, 1 / 3, HUGE, -HUGE, 2.0**1023, 1.0]
-)
+@pytest.mark.parametrize("v", [5e-324, -5e-324, 2.0**-1022 * (2 - 2.0**-52), -0.1, 1 / 3, HUGE, -HUGE, 2.0**1023, 1.0])
 def test_split_and_deposit_are_exact(v):
     """Any float64 is 53 bits times a power of two; it and its square go into the limbs."""
     whole, exponent = exact.split(v, -1074)
@@ -733,9 +701,7 @@ def test_split_and_deposit_are_exact(v):
 def sums_of(counted):
     """Return Σx and Σx² of each feature as Fractions."""
     sides = [(side.exponent, _sums.to_integers(side)) for side in (counted.total, counted.square)]
-    return list(
-        zip(*([v * naive.power_of_two(e) for v in values] for e, values in sides), strict=True)
-    )
+    return list(zip(*([v * naive.power_of_two(e) for v in values] for e, values in sides), strict=True))
 
 
 def scanned(x, *tiles, features=1):
@@ -833,9 +799,7 @@ def test_kernels_are_exact_at_the_borders_of_their_range(dtype, steady):
 def test_kernels_are_exact_for_any_bits(dtype):
     """All exponents, subnormals, NaN and infinities at once: sums and counts equal the oracle's."""
     rng = np.random.default_rng(SEED)
-    x = rng.integers(
-        0, 256, (100 if UNJITTED else 1000, 7, np.dtype(dtype).itemsize), np.uint8
-    ).view(dtype)[..., 0]
+    x = rng.integers(0, 256, (100 if UNJITTED else 1000, 7, np.dtype(dtype).itemsize), np.uint8).view(dtype)[..., 0]
     expected = naive.moments(x)
     found = Moments.of(x)
     assert [(f.total, f.squares) for f in expected.features] == sums_of(found._counted)
@@ -843,9 +807,7 @@ def test_kernels_are_exact_for_any_bits(dtype):
         assert expected.counts(name).tolist() == getattr(found, name).tolist()
 
 
-@pytest.mark.parametrize(
-    "dtype", [np.dtype("f2"), np.dtype(ml_dtypes.bfloat16)], ids=["float16", "bfloat16"]
-)
+@pytest.mark.parametrize("dtype", [np.dtype("f2"), np.dtype(ml_dtypes.bfloat16)], ids=["float16", "bfloat16"])
 def test_every_half_is_widened_exactly(dtype):
     """All 65536 bit patterns, each a feature of its own, give their value and its square."""
     x = np.arange(1 << 16, dtype=np.uint16).view(dtype)[np.newaxis]
@@ -858,8 +820,7 @@ def test_every_half_is_widened_exactly(dtype):
     assert finite.astype(int).tolist() == found.count.tolist()
     assert np.isnan(values).astype(int).tolist() == found.missing.tolist()
     expected = [
-        (Fraction(v), Fraction(v) ** 2) if ok else (0, 0)
-        for v, ok in zip(values.tolist(), finite, strict=True)
+        (Fraction(v), Fraction(v) ** 2) if ok else (0, 0) for v, ok in zip(values.tolist(), finite, strict=True)
     ]
     assert expected == sums_of(found._counted)
 
@@ -873,9 +834,7 @@ def test_weights_are_exact_at_the_ends():
     feature = naive.moments(x, weights=weights).features[0]
     found = Moments.of(x, weights=weights)._counted
     assert [(feature.total, feature.squares)] == sums_of(found)
-    assert feature.weight == _sums.to_integers(found.weight)[0] * naive.power_of_two(
-        found.weight.exponent
-    )
+    assert feature.weight == _sums.to_integers(found.weight)[0] * naive.power_of_two(found.weight.exponent)
 
 
 @pytest.mark.parametrize("dtype", ["i8", "u8"])
@@ -937,9 +896,7 @@ def test_carries_leave_room_for_any_number_of_rows(dtype):
         for doublings in range(1, 41):
             state.rows *= 2
             state.carry()
-            expected = tuple(
-                2**doublings * sum(Fraction(v) ** power for v in values) for power in (1, 2)
-            )
+            expected = tuple(2**doublings * sum(Fraction(v) ** power for v in values) for power in (1, 2))
             assert [expected] == sums_of(state.counted(1))
 
 

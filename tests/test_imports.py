@@ -166,9 +166,7 @@ def test_no_two_rooms_import_each_other():
 def test_integrations_do_not_import_each_other():
     """Siblings of level 5 meet in the layer below, never in each other."""
     broken = [
-        i
-        for i in inner_imports()
-        if LEVELS[i.room] == INTEGRATIONS == LEVELS.get(i.target) and i.room != i.target
+        i for i in inner_imports() if LEVELS[i.room] == INTEGRATIONS == LEVELS.get(i.target) and i.room != i.target
     ]
     assert not broken, listed(broken)
 

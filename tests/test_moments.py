@@ -482,9 +482,7 @@ NUMBERS = np.ones((5, 3))
         pytest.param(NUMBERS, {"weights": 1.0}, "weight", id="one weight"),
         pytest.param(NUMBERS, {"weights": ["a"] * 5}, "weight", id="weights of text"),
         pytest.param(NUMBERS, {"weights": np.ones(5, "c16")}, "weight", id="complex weights"),
-        pytest.param(
-            np.ones((2, 3, 4)), {"weights": np.ones(2)}, "weight", id="weights of an axis"
-        ),
+        pytest.param(np.ones((2, 3, 4)), {"weights": np.ones(2)}, "weight", id="weights of an axis"),
         pytest.param(np.ones((2, 3, 4)), {"weights": np.ones(6)}, "weight", id="flat weights"),
     ],
 )

@@ -1064,9 +1064,7 @@ def test_a_fixed_layer_may_have_a_pair():
     layer = Normalization(mean=[1, 2], variance=[4, 4], affine=True)
     layer.gamma, layer.beta = [2, 4], [1, 0]
     np.testing.assert_array_equal([[3, 4]], layer.transform([[3, 4]]))
-    assert [("gamma", 2, True), ("beta", 2, True)] == [
-        (p.name, p.size, p.trainable) for p in layer.parameters()
-    ]
+    assert [("gamma", 2, True), ("beta", 2, True)] == [(p.name, p.size, p.trainable) for p in layer.parameters()]
 
 
 def test_adapting_to_other_features_renews_the_pair():
@@ -1113,9 +1111,7 @@ def test_a_layer_has_two_parameters_a_feature_and_the_row_count(n, affine, count
 def test_every_parameter_is_described():
     """Name, shape, dtype, trainable, size and bytes, those that are trained first."""
     layer = Normalization(axis=(1, 2), affine=True).adapt(np.ones((2, 3, 4)))
-    described = [
-        (p.name, p.shape, p.dtype, p.trainable, p.size, p.bytes) for p in layer.parameters()
-    ]
+    described = [(p.name, p.shape, p.dtype, p.trainable, p.size, p.bytes) for p in layer.parameters()]
     assert described == [
         ("gamma", (3, 4), "float64", True, 12, 96),
         ("beta", (3, 4), "float64", True, 12, 96),
@@ -1365,11 +1361,7 @@ def test_updates_from_many_threads_lose_nothing(eager_threads, dtypes, before):
     if before:
         layer.adapt(table(before))
     batches = [
-        [
-            (10 * table(1 + i % 3, seed=100 * t + i)).astype(dtypes[i % len(dtypes)])
-            for i in range(30)
-        ]
-        for t in range(6)
+        [(10 * table(1 + i % 3, seed=100 * t + i)).astype(dtypes[i % len(dtypes)]) for i in range(30)] for t in range(6)
     ]
 
     def learn(mine):
@@ -1472,7 +1464,8 @@ FORKS = """
         while not stop.is_set():
             busy.update(x, weights=np.ones(rows))
 
-    busy = Normalization(threads=2).adapt(x)
+    busy = Normalization(threads=2).adapt(x).update(x, weights=np.ones(rows)).update(x)
+    busy.moments  # all is compiled: numba itself does not survive a fork while it compiles
     thread = threading.Thread(target=keep_learning, daemon=True)
     if {busy}:
         thread.start()

@@ -58,11 +58,7 @@ PARAMETERS = st.lists(
 def normalization(n, *, affine=False, floats="float64", ints="int64"):
     """The parameters of a Normalization layer of n features."""
     learned = [Parameter("mean", (n,), floats, False), Parameter("variance", (n,), floats, False)]
-    pair = (
-        [Parameter("gamma", (n,), floats, True), Parameter("beta", (n,), floats, True)]
-        if affine
-        else []
-    )
+    pair = [Parameter("gamma", (n,), floats, True), Parameter("beta", (n,), floats, True)] if affine else []
     return [*learned, Parameter("count", (), ints, False), *pair]
 
 
@@ -95,9 +91,7 @@ def test_the_affine_pair_adds_two_trainable_parameters_a_feature():
     assert expected == footer(summary("m", LAYER, (None, 9), normalization(9, affine=True)))
 
 
-@pytest.mark.parametrize(
-    ("floats", "ints", "size"), [("float32", "int64", "80.00 B"), ("float32", "int32", "76.00 B")]
-)
+@pytest.mark.parametrize(("floats", "ints", "size"), [("float32", "int64", "80.00 B"), ("float32", "int32", "76.00 B")])
 def test_bytes_follow_the_dtypes(floats, ints, size):
     """Keras shows 80 bytes for nine float32 features and an int64 count, 76 for int32."""
     text = summary("m", LAYER, (None, 9), normalization(9, floats=floats, ints=ints))
@@ -203,9 +197,7 @@ def test_html_is_well_formed_and_says_what_the_text_says(title, layer, parameter
 
 def test_html_escapes_and_sets_no_colour():
     """A name cannot become markup, and the theme of the page decides every colour."""
-    markup = html(
-        "<b>", "<script>", (None, 1), [Parameter('"&', (), "int64", True)], {"<i>": ["<u>"]}
-    )
+    markup = html("<b>", "<script>", (None, 1), [Parameter('"&', (), "int64", True)], {"<i>": ["<u>"]})
     assert not re.search("<(b|script|i|u)>", markup)
     assert not re.search("color|background|#[0-9a-f]{3}", markup)
 
@@ -250,9 +242,7 @@ def test_the_limit_shows_that_many_features(n, limit):
     assert ([said] if n > limit else []) == gap
 
 
-@given(
-    st.lists(st.tuples(NAMES, st.integers() | st.floats() | NAMES | st.none()), max_size=8), NAMES
-)
+@given(st.lists(st.tuples(NAMES, st.integers() | st.floats() | NAMES | st.none()), max_size=8), NAMES)
 def test_any_statistics_give_one_line_a_feature(rows, head):
     """No name breaks a line, in the text or in the HTML."""
     columns = {head: [name for name, _ in rows], f"{head}2": [value for _, value in rows]}

@@ -313,9 +313,7 @@ CHANGES = {
     "moments are cut": {"moments": MOMENTS[:40]},
     "fixed and moments": {"fixed": [{"shape": [], "float64": "AAAAAAAA8D8="}] * 2},
     "one fixed array": {"fixed": [{"shape": [], "float64": "AAAAAAAA8D8="}], "moments": None},
-    "gamma of another shape": {
-        "gamma": {"shape": [2], "float64": base64.b64encode(bytes(16)).decode()}
-    },
+    "gamma of another shape": {"gamma": {"shape": [2], "float64": base64.b64encode(bytes(16)).decode()}},
     "gamma is cut": {"gamma": {"shape": [3], "float64": "AAAA"}},
     "gamma without shape": {"gamma": {"float64": ""}},
     "names are a number": {"feature_names": 3},

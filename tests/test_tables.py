@@ -97,9 +97,7 @@ def test_other_programs_read_the_same_csv(table, tmp_path_factory):
     columns = dict(zip(head, zip(*rows, strict=True), strict=True))
     assert list(table.columns) == head
     for name, values in zip(table.features, table.values.T, strict=True):
-        assert as_bits(values) == as_bits(
-            np.array([float(cell or "nan") for cell in columns[name]])
-        )
+        assert as_bits(values) == as_bits(np.array([float(cell or "nan") for cell in columns[name]]))
     for name in table.left_out:
         assert table.rest.column(name).to_pylist() == list(columns[name])
 
@@ -308,9 +306,7 @@ def test_text_that_is_not_utf_8_is_an_error(path):
     """Letters in another encoding are neither guessed nor dropped, in names and in cells."""
     for text in (b"a,\xe9\n1,2\n", b"a,b\n1,\xe9\n"):
         path.write_bytes(text)
-        with pytest.raises(
-            ValueError, match=r"table.csv is damaged, or is no CSV file: .*(?i:utf)"
-        ):
+        with pytest.raises(ValueError, match=r"table.csv is damaged, or is no CSV file: .*(?i:utf)"):
             read_table(path)
 
 

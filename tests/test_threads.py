@@ -462,9 +462,7 @@ def test_an_error_in_one_worker_stops_all_and_is_raised(guilty):
     assert 3 == len(share(meet(3), range(3), 3)), "the pool works on"
 
 
-@pytest.mark.parametrize(
-    ("second", "raised"), [(OSError, LookupError), (KeyboardInterrupt, KeyboardInterrupt)]
-)
+@pytest.mark.parametrize(("second", "raised"), [(OSError, LookupError), (KeyboardInterrupt, KeyboardInterrupt)])
 def test_the_first_of_several_errors_is_raised(second, raised):
     """An error raised while another one is on its way does not replace it, but Ctrl-C does."""
     me = threading.get_ident()

@@ -438,9 +438,7 @@ def inside(raw, shape, dtype):
 
 
 def big_endian(raw, shape, dtype):
-    return np.ndarray(
-        shape, dtype if dtype == arrays.BFLOAT16 else dtype.newbyteorder(">"), raw, 64
-    )
+    return np.ndarray(shape, dtype if dtype == arrays.BFLOAT16 else dtype.newbyteorder(">"), raw, 64)
 
 
 def unaligned(raw, shape, dtype):

@@ -13,7 +13,7 @@ from fastnorm._jit import apply_kernel
 
 
 @apply_kernel
-def standardize(x, out, at, start, outer, step, rows, stride, lanes, mean, low, scale):  # type: ignore[no-untyped-def]
+def standardize(x, out, at, start, outer, step, rows, stride, lanes, mean, low, scale):
     for o in range(outer):
         for r in range(rows):
             here = start + o * step + r * stride
@@ -24,7 +24,7 @@ def standardize(x, out, at, start, outer, step, rows, stride, lanes, mean, low, 
 
 
 @apply_kernel
-def standardize_in_place(x, start, outer, step, rows, stride, lanes, mean, low, scale):  # type: ignore[no-untyped-def]
+def standardize_in_place(x, start, outer, step, rows, stride, lanes, mean, low, scale):
     for o in range(outer):
         for r in range(rows):
             here = start + o * step + r * stride
@@ -34,7 +34,7 @@ def standardize_in_place(x, start, outer, step, rows, stride, lanes, mean, low, 
 
 
 @apply_kernel
-def standardize_long(x, out, at, start, outer, step, rows, stride, lanes, mean, low, scale, bias):  # type: ignore[no-untyped-def]
+def standardize_long(x, out, at, start, outer, step, rows, stride, lanes, mean, low, scale, bias):
     """64-bit integers, which float64 does not hold: x = high + rest, both exact; ``bias`` is 2**64 for uint64."""
     for o in range(outer):
         for r in range(rows):
@@ -49,7 +49,7 @@ def standardize_long(x, out, at, start, outer, step, rows, stride, lanes, mean, 
 
 
 @apply_kernel
-def affine(x, out, at, start, outer, step, rows, stride, lanes, mean, low, scale, gamma, beta):  # type: ignore[no-untyped-def]
+def affine(x, out, at, start, outer, step, rows, stride, lanes, mean, low, scale, gamma, beta):
     for o in range(outer):
         for r in range(rows):
             here = start + o * step + r * stride
@@ -61,7 +61,7 @@ def affine(x, out, at, start, outer, step, rows, stride, lanes, mean, low, scale
 
 
 @apply_kernel
-def affine_in_place(x, start, outer, step, rows, stride, lanes, mean, low, scale, gamma, beta):  # type: ignore[no-untyped-def]
+def affine_in_place(x, start, outer, step, rows, stride, lanes, mean, low, scale, gamma, beta):
     for o in range(outer):
         for r in range(rows):
             here = start + o * step + r * stride
@@ -72,7 +72,7 @@ def affine_in_place(x, start, outer, step, rows, stride, lanes, mean, low, scale
 
 
 @apply_kernel
-def restore(z, out, at, start, outer, step, rows, stride, lanes, mean, low, scale, gamma, beta):  # type: ignore[no-untyped-def]
+def restore(z, out, at, start, outer, step, rows, stride, lanes, mean, low, scale, gamma, beta):
     for o in range(outer):
         for r in range(rows):
             here = start + o * step + r * stride
@@ -84,7 +84,7 @@ def restore(z, out, at, start, outer, step, rows, stride, lanes, mean, low, scal
 
 
 @apply_kernel
-def restore_in_place(z, start, outer, step, rows, stride, lanes, mean, low, scale, gamma, beta):  # type: ignore[no-untyped-def]
+def restore_in_place(z, start, outer, step, rows, stride, lanes, mean, low, scale, gamma, beta):
     for o in range(outer):
         for r in range(rows):
             here = start + o * step + r * stride

@@ -28,7 +28,11 @@ from fastnorm._kernels.vector import (
 
 BLOCK = 64  # rows whose sums stay below 2**53 grid units
 FLUSH = 1000  # blocks whose whole numbers (at most 2**53 each) fit an int64
-LOWEST, LOWEST_NARROW, HIGHEST = -400, -69, 500  # E stays here: products neither under- nor overflow, limbs suffice
+LOWEST, LOWEST_NARROW, HIGHEST = (
+    -400,
+    -69,
+    500,
+)  # E stays here: products neither under- nor overflow, limbs suffice
 COUNTS = 3  # rows of a state before its limbs: NaN, +inf, -inf
 NAN, POSINF, NEGINF = 0, 1, 2
 # Arguments as np.int64: numba compiles a function anew for each literal number that it is called with.
@@ -36,10 +40,19 @@ ZERO, ONE = np.int64(0), np.int64(1)
 TOTAL, SQUARE, WEIGHT = np.int64(0), np.int64(2), np.int64(4)  # sides of a layout and a span
 UNSET = 1 << 20  # the E of a wide grid that was not needed yet
 
-# Each sum: power of the data, exponent of its unit relative to power * E, and 1 where it enters twice (2pq of a square).
+# Each sum: power of the data, exponent of its unit beside power * E, and 1 where it enters twice (2pq in a square).
 NARROW = np.array([[1, -47, 0], [2, -46, 0], [2, -70, 1], [2, -94, 0]])
 PLAIN = np.array(
-    [[1, -47, 0], [1, -71, 0], [2, -46, 0], [2, -70, 1], [2, -94, 1], [2, -94, 0], [2, -118, 1], [2, -142, 0]]
+    [
+        [1, -47, 0],
+        [1, -71, 0],
+        [2, -46, 0],
+        [2, -70, 1],
+        [2, -94, 1],
+        [2, -94, 0],
+        [2, -118, 1],
+        [2, -142, 0],
+    ]
 )
 WIDE = np.array(
     [
@@ -66,7 +79,14 @@ def _narrow_step(x: Any, constants: Any, state: Any) -> Any:
     v = double(x)
     p = (v + m) - m
     t = v - p
-    return S + v, PP + p * p, PT + p * t, TT + t * t, larger(size, most), smaller(not_zero(x, size), least)
+    return (
+        S + v,
+        PP + p * p,
+        PT + p * t,
+        TT + t * t,
+        larger(size, most),
+        smaller(not_zero(x, size), least),
+    )
 
 
 def _plain_step(v: Any, constants: Any, state: Any) -> Any:
@@ -156,19 +176,20 @@ _wide_loop = row_loop(float32=_wide_narrow, float64=_wide)
 
 # Functions of their own, so that each loop is compiled once.
 @exact_kernel
-def plain_block(x, start, rows, stride, first, stop, ahead, grid, sums, flags):  # type: ignore[no-untyped-def]
+def plain_block(x, start, rows, stride, first, stop, ahead, grid, sums, flags):
     """Add lanes whose window holds; the number of those that do not, each with its flag."""
     not_inlined()
     return _plain_loop(x, start, rows, stride, first, stop, ahead, grid, sums, flags)
 
 
 @exact_kernel
-def wide_block(x, start, rows, stride, first, stop, ahead, grid, sums, flags):  # type: ignore[no-untyped-def]
+def wide_block(x, start, rows, stride, first, stop, ahead, grid, sums, flags):
     """Add what lies in the wide window; not 0 if something else is left, each lane with its number of values."""
     not_inlined()
     return _wide_loop(x, start, rows, stride, first, stop, ahead, grid, sums, flags)
 
-# Scratch of a worker, in lanes: floats hold the two grids; integers hold the two sums, flags, tally, E, E of the wide grid.
+
+# Scratch of a worker, in lanes: floats hold the two grids; integers the two sums, flags, tally, E, E of the wide grid.
 PLAIN_GRID = 4 + len(PLAIN)
 FLOATS = (PLAIN_GRID + 5 + len(WIDE)) * LANES
 _WIDE_SUMS = len(PLAIN) * LANES
@@ -184,7 +205,7 @@ INTEGERS = _WIDE_E + LANES + 2  # + how many wide blocks are left, how many to t
 
 
 @exact_kernel
-def put(state, row, exponent, feature, position, value, span, side):  # type: ignore[no-untyped-def]
+def put(state, row, exponent, feature, position, value, span, side):
     """Add value * 2**position to the limbs that begin at ``row`` with weight 2**exponent; note the rows touched."""
     at = row + ((position - exponent) >> 5)
     shift = (position - exponent) & 31
@@ -200,7 +221,7 @@ def put(state, row, exponent, feature, position, value, span, side):  # type: ig
 
 
 @exact_kernel
-def split(value, lowest):  # type: ignore[no-untyped-def]
+def split(value, lowest):
     """Return (whole, exponent) with value = whole * 2**exponent; no bit of the data lies below 2**lowest."""
     fraction, exponent = math.frexp(value)
     whole = np.int64(math.ldexp(fraction, 53))
@@ -212,7 +233,7 @@ def split(value, lowest):  # type: ignore[no-untyped-def]
 
 
 @exact_kernel
-def deposit(state, layout, feature, value, span):  # type: ignore[no-untyped-def]
+def deposit(state, layout, feature, value, span):
     """Add one finite float64 and its square, whatever its magnitude."""
     not_inlined()
     whole, exponent = split(value, layout[6])
@@ -225,7 +246,7 @@ def deposit(state, layout, feature, value, span):  # type: ignore[no-untyped-def
 
 
 @exact_kernel
-def flush(sums, first, table, c, E, state, layout, feature, span):  # type: ignore[no-untyped-def]
+def flush(sums, first, table, c, E, state, layout, feature, span):
     """Move the whole numbers of lane c into its feature's limbs."""
     not_inlined()
     for k in range(table.shape[0]):
@@ -241,7 +262,7 @@ def flush(sums, first, table, c, E, state, layout, feature, span):  # type: igno
 
 
 @exact_kernel
-def aim(grid, c, E, narrow):  # type: ignore[no-untyped-def]
+def aim(grid, c, E, narrow):
     """Set the grid of lane c for values below 2**E."""
     u = math.ldexp(1.0, int(E))
     inverse = math.ldexp(1.0, int(-E))
@@ -263,7 +284,7 @@ def aim(grid, c, E, narrow):  # type: ignore[no-untyped-def]
 
 
 @exact_kernel
-def aim_wide(grid, c, E, narrow):  # type: ignore[no-untyped-def]
+def aim_wide(grid, c, E, narrow):
     """Set the four-slice grid of lane c for values below 2**E."""
     u = math.ldexp(1.0, int(E))
     inverse = math.ldexp(1.0, int(-E))
@@ -278,10 +299,20 @@ def aim_wide(grid, c, E, narrow):  # type: ignore[no-untyped-def]
 
 
 @exact_kernel
-def settle(c, integers, narrow, state, layout, feature, span):  # type: ignore[no-untyped-def]
+def settle(c, integers, narrow, state, layout, feature, span):
     """Empty lane c: its whole numbers and its count of NaNs."""
     not_inlined()
-    flush(integers, ZERO, NARROW if narrow else PLAIN, c, integers[_E + c], state, layout, feature, span)
+    flush(
+        integers,
+        ZERO,
+        NARROW if narrow else PLAIN,
+        c,
+        integers[_E + c],
+        state,
+        layout,
+        feature,
+        span,
+    )
     if integers[_WIDE_E + c] != UNSET:
         flush(integers, WIDE_SUMS, WIDE, c, integers[_WIDE_E + c], state, layout, feature, span)
     state[NAN, feature] += integers[_TALLY + c]
@@ -289,7 +320,7 @@ def settle(c, integers, narrow, state, layout, feature, span):  # type: ignore[n
 
 
 @exact_kernel
-def move(c, E, floats, integers, narrow):  # type: ignore[no-untyped-def]
+def move(c, E, floats, integers, narrow):
     """Aim the (empty) lane c at E."""
     not_inlined()
     E = min(max(E, LOWEST_NARROW if narrow else LOWEST), HIGHEST)
@@ -298,7 +329,7 @@ def move(c, E, floats, integers, narrow):  # type: ignore[no-untyped-def]
 
 
 @exact_kernel
-def widen(first, stop, floats, integers, narrow):  # type: ignore[no-untyped-def]
+def widen(first, stop, floats, integers, narrow):
     """Have the wide grids of the lanes where the plain ones are."""
     not_inlined()
     for c in range(first, stop):
@@ -310,7 +341,7 @@ def widen(first, stop, floats, integers, narrow):  # type: ignore[no-untyped-def
 
 
 @exact_kernel
-def sweep(x, start, rows, stride, c, outside, floats, integers, narrow, state, layout, feature, span):  # type: ignore[no-untyped-def]
+def sweep(x, start, rows, stride, c, outside, floats, integers, narrow, state, layout, feature, span):
     """After a wide block: deposit what lay outside the window of lane c, and let its grid follow the data."""
     not_inlined()
     top = floats[c + (PLAIN_GRID + 3) * LANES]
@@ -334,7 +365,22 @@ def sweep(x, start, rows, stride, c, outside, floats, integers, narrow, state, l
 
 
 @exact_kernel
-def scan(x, start, outer, step, rows, stride, lanes, period, feature, floats, integers, state, layout, span):  # type: ignore[no-untyped-def]
+def scan(
+    x,
+    start,
+    outer,
+    step,
+    rows,
+    stride,
+    lanes,
+    period,
+    feature,
+    floats,
+    integers,
+    state,
+    layout,
+    span,
+):
     """Add float32 or float64: element (o, r, c) is x[start + o*step + r*stride + c], of feature + c % period."""
     narrow = x.itemsize == 4
     wide_grid = floats[PLAIN_GRID * LANES :]
@@ -370,7 +416,21 @@ def scan(x, start, outer, step, rows, stride, lanes, period, feature, floats, in
                     for c in range(lanes):
                         if flags[c]:
                             f = feature + c % period
-                            sweep(x, here, count, stride, c, flags[c] > 0, floats, integers, narrow, state, layout, f, span)
+                            sweep(
+                                x,
+                                here,
+                                count,
+                                stride,
+                                c,
+                                flags[c] > 0,
+                                floats,
+                                integers,
+                                narrow,
+                                state,
+                                layout,
+                                f,
+                                span,
+                            )
             elif plain_block(x, here, count, stride, ZERO, lanes, ahead, floats, integers, flags):
                 bad = 0
                 for c in range(lanes):
@@ -379,7 +439,21 @@ def scan(x, start, outer, step, rows, stride, lanes, period, feature, floats, in
                         widen(c, c + 1, floats, integers, narrow)
                         wide_block(x, here, count, stride, c, c + 1, ZERO, wide_grid, wide_sums, flags)
                         f = feature + c % period
-                        sweep(x, here, count, stride, c, flags[c] > 0, floats, integers, narrow, state, layout, f, span)
+                        sweep(
+                            x,
+                            here,
+                            count,
+                            stride,
+                            c,
+                            flags[c] > 0,
+                            floats,
+                            integers,
+                            narrow,
+                            state,
+                            layout,
+                            f,
+                            span,
+                        )
                 if bad * 4 > lanes:  # not data for the plain window: stay away from it, longer each time
                     integers[-1] = min(2 * integers[-1] + 8, 1024)
                     integers[-2] = integers[-1]
@@ -395,7 +469,7 @@ def scan(x, start, outer, step, rows, stride, lanes, period, feature, floats, in
 
 
 @exact_kernel
-def survey(x):  # type: ignore[no-untyped-def]
+def survey(x):
     """1 if there is a NaN, plus 2 if there is an infinity."""
     not_inlined()
     nan = infinite = 0
@@ -409,7 +483,24 @@ def survey(x):  # type: ignore[no-untyped-def]
 
 
 @exact_kernel
-def scan_half(x, half, start, outer, step, rows, stride, lanes, period, feature, floats, integers, tile, state, layout, span):  # type: ignore[no-untyped-def]
+def scan_half(
+    x,
+    half,
+    start,
+    outer,
+    step,
+    rows,
+    stride,
+    lanes,
+    period,
+    feature,
+    floats,
+    integers,
+    tile,
+    state,
+    layout,
+    span,
+):
     """Add float16 (``half``) or bfloat16, given as their bits in uint16: widened into ``tile``, then as float32."""
     bits = tile.view(np.uint32)
     most = len(tile) // lanes
@@ -431,14 +522,29 @@ def scan_half(x, half, start, outer, step, rows, stride, lanes, period, feature,
                         wide[c] = np.uint32(size << 13) if size < 0x7C00 else np.uint32((size << 13) | 0x7F800000)
                         scaled[c] *= np.float32(2.0**112) if size < 0x7C00 else np.float32(1.0)
                         scaled[c] = -scaled[c] if whole & 0x8000 else scaled[c]
-            scan(tile, ZERO, ONE, ZERO, count, lanes, lanes, period, feature, floats, integers, state, layout, span)
+            scan(
+                tile,
+                ZERO,
+                ONE,
+                ZERO,
+                count,
+                lanes,
+                lanes,
+                period,
+                feature,
+                floats,
+                integers,
+                state,
+                layout,
+                span,
+            )
 
 
 # ---------------------------------------------------------------------------------------------- integers
 
 
 @exact_kernel
-def scan_integer(x, mask, start, outer, step, rows, stride, lanes, period, feature, sums, state, layout, span):  # type: ignore[no-untyped-def]
+def scan_integer(x, mask, start, outer, step, rows, stride, lanes, period, feature, sums, state, layout, span):
     """Add integers of any width; 64-bit ones come as int64, with ``mask`` 2**20 - 1 where they stand for uint64."""
     for k in range(8 * LANES):
         sums[k] = 0
@@ -487,7 +593,7 @@ LONG = np.array([[1, 44, 0], [1, 22, 0], [1, 0, 0], [2, 88, 0], [2, 66, 1], [2, 
 
 
 @exact_kernel
-def empty_integers(itemsize, sums, lanes, period, feature, state, layout, span):  # type: ignore[no-untyped-def]
+def empty_integers(itemsize, sums, lanes, period, feature, state, layout, span):
     """Move the whole numbers of every lane into the limbs."""
     table = SHORT if itemsize <= 2 else MIDDLE if itemsize == 4 else LONG
     for c in range(lanes):
@@ -498,7 +604,7 @@ def empty_integers(itemsize, sums, lanes, period, feature, state, layout, span):
 
 
 @exact_kernel
-def scan_weighted(x, weights, rows, lanes, feature, state, layout, span):  # type: ignore[no-untyped-def]
+def scan_weighted(x, weights, rows, lanes, feature, state, layout, span):
     """Add w, w*x and w*x**2 of a contiguous tile of float64, element by element: products of whole numbers."""
     for r in range(rows):
         whole, exponent = split(weights[r], layout[6])
@@ -519,7 +625,7 @@ def scan_weighted(x, weights, rows, lanes, feature, state, layout, span):  # typ
 
 
 @exact_kernel
-def put_product(state, layout, f, exponent, power, w1, w0, size, sign, span):  # type: ignore[no-untyped-def]
+def put_product(state, layout, f, exponent, power, w1, w0, size, sign, span):
     """Add w*x and w*x**2, where w = (w1 * 2**27 + w0) * 2**exponent and |x| = size * 2**power."""
     x1, x0 = size >> 27, size & 0x7FFFFFF
     e = exponent + power

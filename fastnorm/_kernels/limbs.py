@@ -6,7 +6,7 @@ from fastnorm._jit import exact_kernel
 
 
 @exact_kernel
-def carry(limbs, out):  # type: ignore[no-untyped-def]
+def carry(limbs, out):
     """Write ``limbs`` with all carries done into ``out``, which has one row more."""
     rows, columns = limbs.shape
     for j in range(columns):
@@ -19,7 +19,7 @@ def carry(limbs, out):  # type: ignore[no-untyped-def]
 
 
 @exact_kernel
-def trim(limbs):  # type: ignore[no-untyped-def]
+def trim(limbs):
     """First and last row that are needed, after carries; the last of them is made signed in place."""
     rows, columns = limbs.shape
     high = rows
@@ -44,7 +44,7 @@ def trim(limbs):  # type: ignore[no-untyped-def]
 
 
 @exact_kernel
-def add(out, at, limbs, sign):  # type: ignore[no-untyped-def]
+def add(out, at, limbs, sign):
     """Add ``sign * limbs`` to the rows of ``out`` from ``at``, without carries."""
     for i in range(limbs.shape[0]):
         for j in range(limbs.shape[1]):

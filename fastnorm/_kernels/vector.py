@@ -81,9 +81,7 @@ def where(condition: Any, yes: Any, no: Any) -> Any:
         return yes if condition else no
     shape = yes if isinstance(yes, Vector) else no if isinstance(no, Vector) else None
     kind = shape.value.type if shape is not None else ir.VectorType(_DOUBLE, condition.value.type.count)
-    yes, no = (
-        item.value if isinstance(item, Vector) else ir.Constant(kind, [item] * kind.count) for item in (yes, no)
-    )
+    yes, no = (item.value if isinstance(item, Vector) else ir.Constant(kind, [item] * kind.count) for item in (yes, no))
     return Vector(condition.builder, condition.builder.select(condition.value, yes, no))
 
 
@@ -150,7 +148,12 @@ def _integer(value: Vector) -> ir.Value:
 
 @contextmanager
 def _rows(
-    builder: ir.IRBuilder, x: ir.Value, first: ir.Value, rows: ir.Value, stride: ir.Value, ahead: ir.Value
+    builder: ir.IRBuilder,
+    x: ir.Value,
+    first: ir.Value,
+    rows: ir.Value,
+    stride: ir.Value,
+    ahead: ir.Value,
 ) -> Iterator[ir.Value]:
     """A loop over at least one row: yields the index of its element, after a prefetch of the one ``ahead`` of it."""
     position = cgutils.alloca_once_value(builder, first)
@@ -185,9 +188,9 @@ class RowLoop:
 
     Per-lane arrays: ``grid`` holds the constants, then one factor a sum which makes it a whole number;
     ``sums`` takes the whole numbers; ``flags`` one number a lane: 0 when its block was added. ``step(value, constants,
-    state)`` returns the new state: the sums and what follows them, or, where a ``watch`` does the latter in a loop of its
-    own (so that all fits the registers), the sums alone. ``finish`` gets
-    ``(constants, sums, rest)``, where ``rest`` are the accumulators behind the sums, and returns ``(keep, flag, tally)``:
+    state)`` returns the new state: the sums and what follows them, or, where a ``watch`` does the latter in a loop of
+    its own (so that all fits the registers), the sums alone. ``finish`` gets
+    ``(constants, sums, rest)``, where ``rest`` follows the sums, and returns ``(keep, flag, tally)``:
     whether the sums count (None: always), what to put into ``flags[c]`` and what to add to ``flags[c + LANES]``.
     """
 
@@ -196,7 +199,7 @@ class RowLoop:
         step: Callable[..., Any],
         constants: int,
         sums: int,
-        rest: Sequence[float],
+        rest: Sequence[Any],
         finish: Callable[..., Any],
         watch: Callable[..., Any] | None = None,
     ) -> None:
