@@ -77,7 +77,7 @@ def kept_axes(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
 
 
 class Tile(NamedTuple):
-    """Element (o, r, c) lies at ``start + o*step + r*stride + c`` (in elements), of feature ``feature + c % period``."""
+    """Element (o, r, c) lies at ``start + o*step + r*stride + c`` (in elements), feature ``feature + c % period``."""
 
     start: int
     outer: int
@@ -110,17 +110,17 @@ class _Axis(NamedTuple):
     kept: tuple[int, ...]  # kept axes that were merged into this one, outermost first; () for a reduced axis
 
 
-def _merged(array: Array, kept: tuple[int, ...]) -> tuple[list[_Axis], int, set[int]] | None:
-    """Axes by falling stride, neighbours of one kind merged where memory allows; the offset; the flipped axes."""
+def _merged(array: Array, kept: tuple[int, ...]) -> tuple[list[_Axis], set[int]] | None:
+    """Axes by falling stride, neighbours of one kind merged where memory allows, and which were flipped."""
     size = array.itemsize
-    offset, flipped, axes = 0, set(), []
+    flipped: set[int] = set()
+    axes = []
     for index, (length, stride) in enumerate(zip(array.shape, array.strides, strict=True)):
         if length == 1:
             continue
         if stride % size or stride == 0:
             return None
         if stride < 0:
-            offset += (length - 1) * stride // size
             stride = -stride
             flipped.add(index)
         axes.append(_Axis(length, stride // size, (index,) if index in kept else ()))
@@ -132,7 +132,7 @@ def _merged(array: Array, kept: tuple[int, ...]) -> tuple[list[_Axis], int, set[
             merged[-1] = _Axis(last.length * axis.length, axis.stride, last.kept + axis.kept)
         else:
             merged.append(axis)
-    return merged, offset, flipped
+    return merged, flipped
 
 
 def tiling(array: Array, kept: tuple[int, ...], strip: int, share: int) -> Tiling | None:
@@ -146,7 +146,7 @@ def tiling(array: Array, kept: tuple[int, ...], strip: int, share: int) -> Tilin
     found = _merged(array, kept)
     if found is None:
         return None
-    axes, offset, flipped = found
+    axes, flipped = found
     if axes and axes[-1].stride != 1:
         return None
     if not axes:
