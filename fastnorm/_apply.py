@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,6 @@ STRIP = 1024  # lanes of a tile: their parameters stay in the first-level cache
 SHARE = 1 << 18  # elements of a unit of work
 SMALL = 1 << 15  # elements below which threads cost more than they give
 COPIED = 1 << 16  # elements of a copied block
-HUGE = 2.0**960  # beyond it x - mean may overflow: work on x / 16 there
 # What kernels read and write where it lies; anything else goes by way of a float64 tile.
 _PAIRS = {
     ("float32", "float32"),
@@ -30,11 +29,17 @@ _LONG_PAIRS = {("int64", "float64"), ("uint64", "float64")}
 
 
 class Affine(NamedTuple):
-    """One entry a feature, flat: ``((x - mean) - low) / scale * gamma + beta``; gamma and beta may be None."""
+    """One entry a feature, flat: ``((x * 2**shift - mean) - low - rest) / scale * gamma + beta``.
+
+    The shift is 0 but for features near the ends of float64; ``rest`` counts for 64-bit integers only; gamma and beta
+    may be None.
+    """
 
     mean: Floats
     low: Floats
+    rest: Floats
     scale: Floats
+    shift: NDArray[np.int64]
     gamma: Floats | None = None
     beta: Floats | None = None
 
@@ -67,7 +72,7 @@ def run(
 
 def small(affine: Affine) -> Callable[[Array], None] | None:
     """A function that transforms a few contiguous rows in place by one kernel call, which Ctrl-C cannot split."""
-    if _is_huge(affine):
+    if _is_shifted(affine):
         return None
     kernel, count = _kernel("forward", affine, True, False)
     parameters = _complete(affine, count)
@@ -81,7 +86,7 @@ def small(affine: Affine) -> Callable[[Array], None] | None:
 
 def _direct(x: Array, out: Array, affine: Affine, direction: Direction) -> bool:
     """Whether kernels can read ``x`` and write ``out`` where they lie."""
-    if not all(array.dtype.isnative and array.flags.aligned for array in (x, out)) or _is_huge(affine):
+    if not all(array.dtype.isnative and array.flags.aligned for array in (x, out)) or _is_shifted(affine):
         return False
     pair = (x.dtype.name, out.dtype.name)
     simple = direction == "forward" and affine.gamma is None
@@ -94,8 +99,8 @@ def _direct(x: Array, out: Array, affine: Affine, direction: Direction) -> bool:
     return places[0] == places[1]
 
 
-def _is_huge(affine: Affine) -> bool:
-    return bool((np.abs(affine.mean) > HUGE).any() or (affine.scale > HUGE).any())
+def _is_shifted(affine: Affine) -> bool:
+    return bool(affine.shift.any())
 
 
 def _kernel(direction: Direction, affine: Affine, in_place: bool, long: bool) -> tuple[Callable[..., None], int]:
@@ -139,9 +144,9 @@ def _run_tiles(
     kernel, count = _kernel(direction, affine, in_place, long)
     lengths = [x.shape[axis] for axis in kept]
     parameters = [_layout.to_memory_order(values.reshape(lengths), found, kept) for values in _complete(affine, count)]
-    rest: tuple[Any, ...] = ()
-    if long and count == 3:
-        rest = (2.0**64 if x.dtype.kind == "u" else 0.0,)
+    if long:
+        thirds = _layout.to_memory_order(affine.rest.reshape(lengths), found, kept)
+        bias = 2.0**64 if x.dtype.kind == "u" else 0.0
         source = found.flat.view(np.int64)
     else:
         source = found.flat.view(np.uint8) if x.dtype.kind == "b" else found.flat
@@ -157,8 +162,10 @@ def _run_tiles(
                 lanes[key] = [_in_lanes(values, *key) for values in parameters]
             if in_place:
                 kernel(target, *tile[:6], *lanes[key])
+            elif long:
+                kernel(source, target, 0, *tile[:6], *lanes[key], _in_lanes(thirds, *key), bias)
             else:
-                kernel(source, target, 0, *tile[:6], *lanes[key], *rest)
+                kernel(source, target, 0, *tile[:6], *lanes[key])
 
     _threads.share(work, found.tiles, workers)
 
@@ -176,12 +183,11 @@ def _run_blocks(
     source, target = x.transpose(*reduced, *kept), out.transpose(*reduced, *kept)
     lengths, kept_lengths = source.shape[: len(reduced)], source.shape[len(reduced) :]
     features = math.prod(kept_lengths)
-    factor = np.where((np.abs(affine.mean) > HUGE) | (affine.scale > HUGE), 2.0**-4, 1.0)
-    scaled = affine._replace(mean=affine.mean * factor, low=affine.low * factor, scale=affine.scale * factor)
-    huge = _is_huge(affine)
+    factor = np.exp2(affine.shift)
+    shifted = _is_shifted(affine)
     long = x.dtype.kind in "iu" and x.dtype.itemsize == 8 and direction == "forward"
     kernel, count = _kernel(direction, affine, True, False)
-    parameters = _complete(scaled, count)
+    parameters = _complete(affine, count)
     jobs = _layout.blocks(lengths, kept_lengths, min(features, COPIED // 16), COPIED)
 
     def work(items: Iterator[Block]) -> None:
@@ -197,7 +203,8 @@ def _run_blocks(
             columns = part.size // rows
             mine = [values[block.feature : block.feature + columns] for values in parameters]
             if long:
-                _long_differences(part, shaped, rows, columns, mine)
+                third = _frozen(affine.rest[block.feature : block.feature + columns])
+                _long_differences(part, shaped, rows, columns, mine, third)
                 mine = [_frozen(np.zeros(columns)), _frozen(np.zeros(columns)), *mine[2:]]
             else:
                 with np.errstate(invalid="ignore"):
@@ -206,11 +213,11 @@ def _run_blocks(
                 tile.reshape(rows, columns),
                 factor[block.feature : block.feature + columns],
             )
-            if huge and direction == "forward" and not long:
-                with np.errstate(invalid="ignore"):
+            if shifted and direction == "forward" and not long:
+                with np.errstate(over="ignore", invalid="ignore"):
                     matrix *= factors
             kernel(tile, 0, 1, 0, rows, columns, columns, *mine)
-            if huge and direction == "inverse":
+            if shifted and direction == "inverse":
                 with np.errstate(over="ignore", invalid="ignore"):
                     matrix /= factors
             _store(shaped, target[index])
@@ -218,7 +225,9 @@ def _run_blocks(
     _threads.share(work, list(jobs), workers)
 
 
-def _long_differences(part: Array, shaped: Floats, rows: int, columns: int, parameters: list[Floats]) -> None:
+def _long_differences(
+    part: Array, shaped: Floats, rows: int, columns: int, parameters: list[Floats], rest: Floats
+) -> None:
     """x - mean of 64-bit integers, into the tile."""
     from fastnorm._kernels.apply import standardize_long
 
@@ -227,7 +236,7 @@ def _long_differences(part: Array, shaped: Floats, rows: int, columns: int, para
     one = _frozen(np.ones(columns))
     source = flat.view(np.int64)
     source.flags.writeable = False
-    standardize_long(source, shaped.reshape(-1), 0, 0, 1, 0, rows, columns, columns, *parameters[:2], one, bias)
+    standardize_long(source, shaped.reshape(-1), 0, 0, 1, 0, rows, columns, columns, *parameters[:2], one, rest, bias)
 
 
 def _store(values: Floats, out: Array) -> None:

@@ -14,6 +14,16 @@ from fastnorm._reduce import Counted
 Floats = NDArray[np.float64]
 
 
+class Scaled(NamedTuple):
+    """What is applied to x * 2**shift, where the shift keeps float64 from under- and overflow; mostly it is 0."""
+
+    mean: Floats
+    low: Floats
+    rest: Floats  # what mean + low still lack, which counts for integers far from 0
+    std: Floats
+    shift: NDArray[np.int64]
+
+
 class Statistics(NamedTuple):
     """Correctly rounded values of each feature; NaN where there is no data."""
 
@@ -23,12 +33,14 @@ class Statistics(NamedTuple):
     variance: Floats
     std: Floats
     constant: NDArray[np.bool_]
+    scaled: Scaled
 
 
 def of(counted: Counted) -> Statistics:
     """Return the statistics of sums; source: mean = S/n, variance = (n*Q - S**2)/n**2."""
     features = len(counted.missing)
-    out = Statistics(*np.full((5, features), np.nan), np.zeros(features, bool))  # type: ignore[call-arg]
+    scaled = Scaled(*np.full((4, features), np.nan), np.zeros(features, np.int64))  # type: ignore[call-arg]
+    out = Statistics(*np.full((5, features), np.nan), np.zeros(features, bool), scaled)  # type: ignore[call-arg]
     weights, g = _weights(counted)
     totals, squares = _sums.to_integers(counted.total), _sums.to_integers(counted.square)
     e, f = counted.total.exponent, counted.square.exponent
@@ -36,16 +48,19 @@ def of(counted: Counted) -> Statistics:
         out.weight[j] = quotient(n, 1, g)
         if not n:
             continue
-        mean = quotient(total, n, e - g)
-        low_num, low_den = mean.as_integer_ratio()
-        # S/n - mean over a common denominator
-        num, den, power = _difference((total, n, e - g), (low_num, low_den, 0))
         numerator, exponent = _spread(n, g, total, e, square, f)
-        out.mean[j] = mean
-        out.mean_low[j] = quotient(num, den, power)
+        out.mean[j], out.mean_low[j], rest = expansion(total, n, e - g)
         out.variance[j] = quotient(numerator, n * n, exponent - 2 * g)
         out.constant[j] = numerator == 0
         out.std[j] = root(numerator, n * n, exponent - 2 * g)
+        shift = _shift(out.mean[j], out.std[j])
+        scaled.shift[j] = shift
+        if shift:
+            scaled.mean[j], scaled.low[j], scaled.rest[j] = expansion(total, n, e - g + shift)
+            scaled.std[j] = root(numerator, n * n, exponent - 2 * g + 2 * shift)
+        else:
+            scaled.mean[j], scaled.low[j], scaled.rest[j] = out.mean[j], out.mean_low[j], rest
+            scaled.std[j] = out.std[j]
     return out
 
 
@@ -62,6 +77,27 @@ def invert(rows: int, mean: Floats, variance: Floats) -> Counted:
 def _whole(value: float, scale: int) -> int:
     numerator, denominator = value.as_integer_ratio()
     return numerator * (scale // denominator)
+
+
+def _shift(mean: float, std: float) -> int:
+    """Power of two by which values are multiplied before they are standardized."""
+    if abs(mean) > 2.0**960 or std > 2.0**960:
+        return -4  # x - mean could overflow
+    if std < 2.0**-960 and abs(mean) < 2.0**-800:
+        return 200  # std would be subnormal: not to 53 bits
+    return 0
+
+
+def expansion(numerator: int, denominator: int, exponent: int) -> tuple[float, float, float]:
+    """Return ``numerator / denominator * 2**exponent`` as a sum of three float64, each the nearest to what is left."""
+    parts = []
+    left = (numerator, denominator, exponent)
+    for _ in range(3):
+        part = quotient(*left)
+        parts.append(part)
+        above, below = part.as_integer_ratio()
+        left = _difference(left, (above, below, 0))
+    return parts[0], parts[1], parts[2]
 
 
 def impossible(counted: Counted) -> int | None:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from fastnorm import _layout, _reduce, _statistics
 from fastnorm._reduce import Counted
-from fastnorm._statistics import Statistics
+from fastnorm._statistics import Scaled, Statistics
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -182,6 +182,10 @@ class Moments:
     def constant(self) -> NDArray[np.bool_]:
         """True for a feature with values that are all equal: its exact variance is 0 (bool)."""
         return self._array(self._calculated().constant[:])
+
+    @property
+    def _scaled(self) -> Scaled:
+        return self._calculated().scaled
 
     def _calculated(self) -> Statistics:
         if self._statistics is None:

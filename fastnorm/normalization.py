@@ -404,14 +404,14 @@ class Normalization:
                 gamma, beta = (np.broadcast_to(values, lengths).reshape(-1) for values in (self.gamma, self.beta))
             except ValueError:
                 raise ValueError(_mismatch(lengths, self.gamma.shape)) from None
-        return Affine(*parameters[:3], gamma, beta)
+        return Affine(*parameters[:5], gamma, beta)
 
     def _parameters_applied(self) -> tuple[policy.Parameters, Affine]:
         with self._lock:
             if (applied := self._applied) is None:
                 parameters = policy.of_moments(self.moments, self.nan, self.constant, self.epsilon)
                 gamma, beta = (self.gamma.reshape(-1), self.beta.reshape(-1)) if self.affine else (None, None)
-                applied = self._applied = parameters, Affine(*parameters[:3], gamma, beta)
+                applied = self._applied = parameters, Affine(*parameters[:5], gamma, beta)
                 if self.axis == -1 and not self.invert and (transform := _apply.small(applied[1])) is not None:
                     self._small = _Small(len(parameters.mean), transform)
             return applied
@@ -439,7 +439,10 @@ class Normalization:
     @property
     def mean(self) -> Floats:
         """Mean of each feature (float64, shape of the kept axes)."""
-        return self._statistic((self._fixed[0] if self._fixed else self._parameters_applied()[0].mean)[...])
+        return self._statistic(self._fixed[0][...] if self._fixed else self._reported_mean())
+
+    def _reported_mean(self) -> Floats:
+        return np.where(np.isnan(self._parameters_applied()[0].mean), np.nan, self.moments.mean.reshape(-1))
 
     @property
     def variance(self) -> Floats:

@@ -20,11 +20,13 @@ Floats = NDArray[np.float64]
 
 
 class Parameters(NamedTuple):
-    """What is applied to each feature, flat: ``((x - mean) - low) / scale``, and what is reported."""
+    """What is applied to each feature, flat: ``((x * 2**shift - mean) - low - rest) / scale``; what is reported."""
 
     mean: Floats
     low: Floats
+    rest: Floats
     scale: Floats
+    shift: NDArray[np.int64]
     variance: Floats
 
 
@@ -55,33 +57,45 @@ def check_batch(moments: Moments, nan: Nan, inf: Inf) -> None:
 
 def of_moments(moments: Moments, nan: Nan, constant: Constant, epsilon: float) -> Parameters:
     """Return the parameters of exact moments."""
-    mean, low, variance, std = (
-        array.reshape(-1).copy() for array in (moments.mean, moments.mean_low, moments.variance, moments.std)
-    )
+    scaled = moments._scaled
+    variance = moments.variance.reshape(-1).copy()
+    mean, std = scaled.mean.copy(), scaled.std.copy()
     if nan == "propagate":
         gone = moments.missing.reshape(-1) > 0
-        for values in (mean, low, variance, std):
+        for values in (mean, variance, std):
             values[gone] = np.nan
-    return Parameters(mean, low, _scale(std, moments.constant.reshape(-1), constant, epsilon), variance)
+    low, rest, shift = scaled.low, scaled.rest, scaled.shift
+    still = moments.constant.reshape(-1)
+    if constant == "epsilon":
+        floored = (shift > 0) & (epsilon > 0)  # a std so small is never reached: no need for a shift
+        plain = moments.std.reshape(-1)
+        std = np.where(floored, plain, std)
+        mean = np.where(floored & ~np.isnan(mean), moments.mean.reshape(-1), mean)
+        low = np.where(floored, moments.mean_low.reshape(-1), low)
+        rest = np.where(floored, 0.0, rest)
+        shift = np.where(floored, 0, shift)
+    return Parameters(mean, low, rest, _scale(std, still, shift, constant, epsilon), shift, variance)
 
 
 def of_fixed(mean: Floats, variance: Floats, constant: Constant, epsilon: float) -> Parameters:
     """Return the parameters of a given mean and variance."""
-    return Parameters(
-        mean,
-        np.zeros_like(mean),
-        _scale(np.sqrt(variance), variance == 0, constant, epsilon),
-        variance,
-    )
+    shift = np.where((np.abs(mean) > 2.0**960) | (variance > 2.0**1000), -4, 0)
+    factor = np.exp2(shift)
+    scale = _scale(np.sqrt(variance) * factor, variance == 0, shift, constant, epsilon)
+    zero = np.zeros_like(mean)
+    return Parameters(mean * factor, zero, zero, scale, shift, variance)
 
 
-def _scale(std: Floats, still: NDArray[np.bool_], constant: Constant, epsilon: float) -> Floats:
+def _scale(
+    std: Floats, still: NDArray[np.bool_], shift: NDArray[np.int64], constant: Constant, epsilon: float
+) -> Floats:
     """What to divide by; ``still`` are the features whose exact variance is 0."""
+    one = np.exp2(shift)
     if constant == "epsilon":
-        return np.maximum(std, epsilon)
+        return np.maximum(std, epsilon * one)
     if constant == "raise" and still.any():
         raise ValueError(
             f"{int(still.sum())} feature(s) are constant (variance 0), first feature {int(still.argmax())}; "
             'drop them, or use constant="center" to only centre them'
         )
-    return np.where(still, 1.0, np.where(std == 0, np.nextafter(0, 1), std))  # a std that underflows is still not 0
+    return np.where(still, one, std)

@@ -34,7 +34,7 @@ def standardize_in_place(x, start, outer, step, rows, stride, lanes, mean, low, 
 
 
 @apply_kernel
-def standardize_long(x, out, at, start, outer, step, rows, stride, lanes, mean, low, scale, bias):
+def standardize_long(x, out, at, start, outer, step, rows, stride, lanes, mean, low, scale, last, bias):
     """64-bit integers, which float64 does not hold: x = high + rest, both exact; ``bias`` is 2**64 for uint64."""
     for o in range(outer):
         for r in range(rows):
@@ -45,7 +45,7 @@ def standardize_long(x, out, at, start, outer, step, rows, stride, lanes, mean, 
                 v = source[c]
                 high = np.float64((v >> 32) + ((v >> 31) & 1)) * 4294967296.0 + (bias if v < 0 else 0.0)
                 rest = np.float64(((v & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000)
-                target[c] = (((high - mean[c]) + rest) - low[c]) / scale[c]
+                target[c] = ((((high - mean[c]) + rest) - low[c]) - last[c]) / scale[c]
 
 
 @apply_kernel
