@@ -6,8 +6,7 @@ import base64
 import math
 import os
 import threading
-from collections.abc import Callable, Iterable, Iterator
-from itertools import zip_longest
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,13 +14,12 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastnorm import _apply, _layout, _threads, policy, report, state
 from fastnorm._apply import Affine, Direction
+from fastnorm._arguments import FLOATS, batches, checked_out, mismatch
 from fastnorm._reduce import Running
 from fastnorm.moments import Moments
 from fastnorm.report import Parameter
 
 Floats = NDArray[np.float64]
-
-_FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
 class NotAdaptedError(ValueError):
@@ -94,8 +92,8 @@ class Normalization:
         if not 0 <= self.epsilon < math.inf:
             raise ValueError(f"epsilon must be a finite number >= 0, not {epsilon!r}")
         self.dtype = None if dtype is None else np.dtype(dtype)
-        if self.dtype is not None and self.dtype.name not in _FLOATS:
-            raise ValueError(f"dtype must be one of {', '.join(_FLOATS)}, not {self.dtype}: z-scores are fractions")
+        if self.dtype is not None and self.dtype.name not in FLOATS:
+            raise ValueError(f"dtype must be one of {', '.join(FLOATS)}, not {self.dtype}: z-scores are fractions")
         self.threads = threads
         _threads.count(threads)
         self.affine = bool(affine)
@@ -169,7 +167,7 @@ class Normalization:
         """
         self._must_learn("adapt")
         moments: Moments | None = None
-        for batch, batch_weights in _batches(data, weights):
+        for batch, batch_weights in batches(data, weights):
             more = self._moments_of(batch, batch_weights, moments)
             moments = more if moments is None else moments + more
         if moments is None:
@@ -285,7 +283,7 @@ class Normalization:
     def _moments_of(self, batch: Any, weights: Any, before: Moments | None) -> Moments:
         moments = Moments.of(batch, self.axis, weights, self.threads)
         if before is not None and moments.shape != before.shape:
-            raise ValueError(_mismatch(moments.shape, before.shape))
+            raise ValueError(mismatch(moments.shape, before.shape))
         policy.check_batch(moments, self.nan, self.inf)
         return moments
 
@@ -374,7 +372,7 @@ class Normalization:
         if out is None:
             result = np.empty_like(plain, self._result_dtype(plain.dtype), subok=False)
         else:
-            result = _check_out(plain, out, x)
+            result = checked_out(plain, out, x)
         _apply.run(plain, result, kept, affine, direction, self.threads)
         if out is not None:
             return out
@@ -383,7 +381,7 @@ class Normalization:
     def _result_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         if self.dtype is not None:
             return self.dtype
-        if dtype.name in _FLOATS:
+        if dtype.name in FLOATS:
             return dtype.newbyteorder("=")
         return np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
 
@@ -391,19 +389,19 @@ class Normalization:
         """The parameters for features of this shape."""
         if self._fixed is None:
             if lengths != self.moments.shape:
-                raise ValueError(_mismatch(lengths, self.moments.shape))
+                raise ValueError(mismatch(lengths, self.moments.shape))
             return self._parameters_applied()[1]
         try:
             mean, variance = (np.broadcast_to(values, lengths).reshape(-1) for values in self._fixed)
         except ValueError:
-            raise ValueError(_mismatch(lengths, self._fixed[0].shape)) from None
+            raise ValueError(mismatch(lengths, self._fixed[0].shape)) from None
         parameters = policy.of_fixed(mean, variance, self.constant, self.epsilon)
         gamma = beta = None
         if self.affine:
             try:
                 gamma, beta = (np.broadcast_to(values, lengths).reshape(-1) for values in (self.gamma, self.beta))
             except ValueError:
-                raise ValueError(_mismatch(lengths, self.gamma.shape)) from None
+                raise ValueError(mismatch(lengths, self.gamma.shape)) from None
         return Affine(*parameters[:5], gamma, beta)
 
     def _parameters_applied(self) -> tuple[policy.Parameters, Affine]:
@@ -700,85 +698,3 @@ def _is_few_rows(x: Any) -> bool:
         and x.flags.carray  # C-contiguous, aligned, writeable
         and x.dtype.isnative
     )
-
-
-def _mismatch(got: tuple[int, ...], want: tuple[int, ...]) -> str:
-    if len(got) == len(want) == 1:
-        return (
-            f"x has {got[0]} features, but this Normalization was adapted to {want[0]}; "
-            "pass the same columns or adapt a new one"
-        )
-    return (
-        f"x has features of incompatible shape {got} along the kept axes, but this Normalization has {want}; "
-        "pass the same features or adapt a new one"
-    )
-
-
-def _check_out(x: NDArray[Any], out: Any, given: Any) -> NDArray[Any]:
-    """Return ``out`` as an array that may be written, or raise ValueError or TypeError."""
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"out must be a NumPy array, not {type(out).__name__}; leave it out to get a new array")
-    result = np.asarray(np.ma.getdata(out))
-    if result.shape != x.shape:
-        raise ValueError(f"out has shape {result.shape}, but x has {x.shape}; pass np.empty_like(x)")
-    if result.dtype.name not in _FLOATS:
-        raise TypeError(
-            f"out has dtype {result.dtype}, which cannot hold z-scores; pass a float array, e.g. "
-            "np.empty(x.shape, 'float32'), or leave it out"
-        )
-    if not result.flags.writeable:
-        raise ValueError("out is read-only; open the memory map with mode='r+', or leave `out` away to get a new array")
-    same = out is given or (
-        result.__array_interface__["data"] == x.__array_interface__["data"]
-        and result.strides == x.strides
-        and result.dtype == x.dtype
-    )
-    if not same and np.may_share_memory(x, result):
-        try:
-            overlaps = np.shares_memory(x, result, max_work=100_000)  # type: ignore[arg-type]
-        except np.exceptions.TooHardError:
-            overlaps = True
-        if overlaps:
-            raise ValueError("out overlaps x in part; pass out=x to work in place, or an array of its own")
-    if result.size and any(stride == 0 and n > 1 for stride, n in zip(result.strides, result.shape, strict=True)):
-        raise ValueError("out repeats its memory (a broadcast array); pass an array of its own")
-    return result
-
-
-def _is_array(item: Any) -> bool:
-    return isinstance(item, np.ndarray) or hasattr(item, "__array__")
-
-
-def _is_pair(item: Any) -> bool:
-    """Whether an item is a batch like (x, y) or (x, y, weights), of which x counts."""
-    return isinstance(item, (list, tuple)) and len(item) > 0 and _is_array(item[0])
-
-
-_END = object()
-
-
-def _batches(data: Any, weights: Any) -> Iterator[tuple[Any, Any]]:
-    """Pairs of a batch and its weights: one array is one batch, an iterable gives several."""
-    if isinstance(data, (list, tuple)) and data and (_is_array(data[0]) or _is_pair(data[0])):
-        source: Iterable[Any] = data  # a list of arrays, or of (x, y): batches
-    elif _is_array(data) or isinstance(data, (list, tuple, int, float, str, bytes)) or not isinstance(data, Iterable):
-        yield data, weights
-        return
-    else:
-        source = data
-    if weights is None:
-        pairs: Iterable[tuple[Any, Any]] = ((batch, None) for batch in source)
-    else:
-        pairs = zip_longest(source, weights, fillvalue=_END)
-    for batch, batch_weights in pairs:
-        if batch is _END or batch_weights is _END:
-            more = "weights than batches" if batch is _END else "batches than weights"
-            raise ValueError(f"there are more {more}; give one array of weights for each batch")
-        first = batch[0] if _is_pair(batch) else batch
-        if isinstance(first, dict):
-            raise TypeError(
-                f"a batch is a dict with the keys {', '.join(map(str, first))}; yield one array for each batch"
-            )
-        if not hasattr(first, "shape") and not isinstance(first, (list, tuple)):
-            raise TypeError(f"a batch must be an array (with a `.shape`), but the iterable gave {type(first).__name__}")
-        yield first, batch_weights

@@ -1,0 +1,95 @@
+"""What a layer is given, checked at the border: destinations and batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FLOATS = ("float16", "bfloat16", "float32", "float64")
+
+
+def mismatch(got: tuple[int, ...], want: tuple[int, ...]) -> str:
+    """Say that features do not fit, and what to do."""
+    if len(got) == len(want) == 1:
+        return (
+            f"x has {got[0]} features, but this Normalization was adapted to {want[0]}; "
+            "pass the same columns or adapt a new one"
+        )
+    return (
+        f"x has features of incompatible shape {got} along the kept axes, but this Normalization has {want}; "
+        "pass the same features or adapt a new one"
+    )
+
+
+def checked_out(x: NDArray[Any], out: Any, given: Any) -> NDArray[Any]:
+    """Return ``out`` as an array that may be written, or raise ValueError or TypeError."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be a NumPy array, not {type(out).__name__}; leave it out to get a new array")
+    result = np.asarray(np.ma.getdata(out))
+    if result.shape != x.shape:
+        raise ValueError(f"out has shape {result.shape}, but x has {x.shape}; pass np.empty_like(x)")
+    if result.dtype.name not in FLOATS:
+        raise TypeError(
+            f"out has dtype {result.dtype}, which cannot hold z-scores; pass a float array, e.g. "
+            "np.empty(x.shape, 'float32'), or leave it out"
+        )
+    if not result.flags.writeable:
+        raise ValueError("out is read-only; open the memory map with mode='r+', or leave `out` away to get a new array")
+    same = out is given or (
+        result.__array_interface__["data"] == x.__array_interface__["data"]
+        and result.strides == x.strides
+        and result.dtype == x.dtype
+    )
+    if not same and np.may_share_memory(x, result):
+        try:
+            overlaps = np.shares_memory(x, result, max_work=100_000)  # type: ignore[arg-type]
+        except np.exceptions.TooHardError:
+            overlaps = True
+        if overlaps:
+            raise ValueError("out overlaps x in part; pass out=x to work in place, or an array of its own")
+    if result.size and any(stride == 0 and n > 1 for stride, n in zip(result.strides, result.shape, strict=True)):
+        raise ValueError("out repeats its memory (a broadcast array); pass an array of its own")
+    return result
+
+
+def _is_array(item: Any) -> bool:
+    return isinstance(item, np.ndarray) or hasattr(item, "__array__")
+
+
+def _is_pair(item: Any) -> bool:
+    """Whether an item is a batch like (x, y) or (x, y, weights), of which x counts."""
+    return isinstance(item, (list, tuple)) and len(item) > 0 and _is_array(item[0])
+
+
+_END = object()
+
+
+def batches(data: Any, weights: Any) -> Iterator[tuple[Any, Any]]:
+    """Pairs of a batch and its weights: one array is one batch, an iterable gives several."""
+    if isinstance(data, (list, tuple)) and data and (_is_array(data[0]) or _is_pair(data[0])):
+        source: Iterable[Any] = data  # a list of arrays, or of (x, y): batches
+    elif _is_array(data) or isinstance(data, (list, tuple, int, float, str, bytes)) or not isinstance(data, Iterable):
+        yield data, weights
+        return
+    else:
+        source = data
+    if weights is None:
+        pairs: Iterable[tuple[Any, Any]] = ((batch, None) for batch in source)
+    else:
+        pairs = zip_longest(source, weights, fillvalue=_END)
+    for batch, batch_weights in pairs:
+        if batch is _END or batch_weights is _END:
+            more = "weights than batches" if batch is _END else "batches than weights"
+            raise ValueError(f"there are more {more}; give one array of weights for each batch")
+        first = batch[0] if _is_pair(batch) else batch
+        if isinstance(first, dict):
+            raise TypeError(
+                f"a batch is a dict with the keys {', '.join(map(str, first))}; yield one array for each batch"
+            )
+        if not hasattr(first, "shape") and not isinstance(first, (list, tuple)):
+            raise TypeError(f"a batch must be an array (with a `.shape`), but the iterable gave {type(first).__name__}")
+        yield first, batch_weights
