@@ -5,6 +5,7 @@ A fixed seed would test the same 100 arrays for ever; instead CI explores, and t
 """
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 from strategies import UNJITTED
@@ -17,3 +18,7 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("fastnorm")
+
+# A shell gives what it runs in the background an ignored SIGINT, which every child inherits: tests of Ctrl-C need it.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
