@@ -15,7 +15,8 @@ from fastnorm._layout import Array, Block, Tile
 Floats = NDArray[np.float64]
 
 STRIP = 1024  # lanes of a tile: their parameters stay in the first-level cache
-SHARE = 1 << 18  # elements of a unit of work
+FOLD = 256  # lanes that narrow rows are put together to
+SHARE = 1 << 20  # elements of a unit of work
 SMALL = 1 << 15  # elements below which threads cost more than they give
 COPIED = 1 << 16  # elements of a copied block
 # What kernels read and write where it lies; anything else goes by way of a float64 tile.
@@ -62,7 +63,7 @@ def run(
     found = None
     if _direct(x, out, affine, direction):
         share = max(1 << 12, min(SHARE, x.size // (4 * workers)))
-        found = _layout.tiling(x, kept, STRIP, share)
+        found = _layout.tiling(x, kept, STRIP, share, FOLD)
     with _threads.uninterrupted():
         if found is None:
             _run_blocks(x, out, kept, affine, direction, workers)
@@ -72,14 +73,14 @@ def run(
 
 def small(affine: Affine) -> Callable[[Array], None] | None:
     """A function that transforms a few contiguous rows in place by one kernel call, which Ctrl-C cannot split."""
-    if _is_shifted(affine):
+    if _is_shifted(affine) or not _invertible(affine):
         return None
     kernel, count = _kernel("forward", affine, True, False)
-    parameters = _complete(affine, count)
+    double, single = (_complete(affine, count, inverted) for inverted in (False, True))
 
     def transform(x: Array) -> None:
         rows, lanes = x.shape
-        kernel(x.reshape(-1), 0, 1, 0, rows, lanes, lanes, *parameters)
+        kernel(x.reshape(-1), 0, 1, 0, rows, lanes, lanes, *(single if x.itemsize == 4 else double))
 
     return transform
 
@@ -92,11 +93,18 @@ def _direct(x: Array, out: Array, affine: Affine, direction: Direction) -> bool:
     simple = direction == "forward" and affine.gamma is None
     if pair not in _PAIRS | _LONG_PAIRS or (x.dtype.kind != "f" and not simple):
         return False
+    if direction == "forward" and out.dtype == np.float32 and not _invertible(affine):
+        return False
     places = [
         tuple(s / array.itemsize for s, n in zip(array.strides, array.shape, strict=True) if n > 1)
         for array in (x, out)
     ]
     return places[0] == places[1]
+
+
+def _invertible(affine: Affine) -> bool:
+    """Whether float64 holds 1 / scale as precisely as scale: kernels with float32 output multiply by it."""
+    return not bool(np.any((affine.scale < 2.0**-1020) | (affine.scale > 2.0**1020)))
 
 
 def _is_shifted(affine: Affine) -> bool:
@@ -116,11 +124,12 @@ def _kernel(direction: Direction, affine: Affine, in_place: bool, long: bool) ->
     return (kernels.standardize_in_place if in_place else kernels.standardize), 3
 
 
-def _complete(affine: Affine, count: int) -> list[Floats]:
-    """The parameters as arrays, with gamma 1 and beta 0 where there are none."""
+def _complete(affine: Affine, count: int, inverted: bool) -> list[Floats]:
+    """The parameters as arrays, with 1 / scale where asked for, and gamma 1 and beta 0 where there are none."""
+    scale = 1.0 / affine.scale if inverted else affine.scale
     gamma = np.ones_like(affine.mean) if affine.gamma is None else affine.gamma
     beta = np.zeros_like(affine.mean) if affine.beta is None else affine.beta
-    return [_frozen(values) for values in (affine.mean, affine.low, affine.scale, gamma, beta)[:count]]
+    return [_frozen(values) for values in (affine.mean, affine.low, scale, gamma, beta)[:count]]
 
 
 def _frozen(values: Floats) -> Floats:
@@ -143,7 +152,9 @@ def _run_tiles(
     long = x.dtype.kind in "iu" and x.dtype.itemsize == 8
     kernel, count = _kernel(direction, affine, in_place, long)
     lengths = [x.shape[axis] for axis in kept]
-    parameters = [_layout.to_memory_order(values.reshape(lengths), found, kept) for values in _complete(affine, count)]
+    inverted = direction == "forward" and out.dtype == np.float32
+    complete = _complete(affine, count, inverted)
+    parameters = [_layout.to_memory_order(values.reshape(lengths), found, kept) for values in complete]
     if long:
         thirds = _layout.to_memory_order(affine.rest.reshape(lengths), found, kept)
         bias = 2.0**64 if x.dtype.kind == "u" else 0.0
@@ -172,7 +183,7 @@ def _run_tiles(
 
 def _in_lanes(values: Floats, feature: int, lanes: int, period: int) -> Floats:
     part = values[feature : feature + period]
-    return _frozen(part if lanes == period else np.tile(part, lanes // period))
+    return _frozen(np.broadcast_to(part, (lanes // period, period)).flatten())
 
 
 def _run_blocks(
@@ -186,8 +197,9 @@ def _run_blocks(
     factor = np.exp2(affine.shift)
     shifted = _is_shifted(affine)
     long = x.dtype.kind in "iu" and x.dtype.itemsize == 8 and direction == "forward"
-    kernel, count = _kernel(direction, affine, True, False)
-    parameters = _complete(affine, count)
+    inverted = direction == "forward" and out.dtype == np.float32 and _invertible(affine)
+    kernel, count = _kernel(direction, affine, not inverted, False)
+    parameters = _complete(affine, count, inverted)
     jobs = _layout.blocks(lengths, kept_lengths, min(features, COPIED // 16), COPIED)
 
     def work(items: Iterator[Block]) -> None:
@@ -216,6 +228,11 @@ def _run_blocks(
             if shifted and direction == "forward" and not long:
                 with np.errstate(over="ignore", invalid="ignore"):
                     matrix *= factors
+            if inverted:
+                single = np.empty(part.size, np.float32)
+                kernel(_frozen(tile), single, 0, 0, 1, 0, rows, columns, columns, *mine)
+                np.copyto(target[index], single.reshape(part.shape), casting="same_kind")
+                continue
             kernel(tile, 0, 1, 0, rows, columns, columns, *mine)
             if shifted and direction == "inverse":
                 with np.errstate(over="ignore", invalid="ignore"):

@@ -29,7 +29,7 @@ def checked_out(x: NDArray[Any], out: Any, given: Any) -> NDArray[Any]:
     """Return ``out`` as an array that may be written, or raise ValueError or TypeError."""
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be a NumPy array, not {type(out).__name__}; leave it out to get a new array")
-    result = np.asarray(np.ma.getdata(out))
+    result = np.asarray(out)
     if result.shape != x.shape:
         raise ValueError(f"out has shape {result.shape}, but x has {x.shape}; pass np.empty_like(x)")
     if result.dtype.name not in FLOATS:

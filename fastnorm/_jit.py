@@ -22,6 +22,7 @@ import llvmlite.binding
 import numba
 import numba.core.config
 import numpy as np
+from numba.core.runtime.nrt import rtsys
 
 numba_config: Any = numba.core.config
 log = logging.getLogger("fastnorm")
@@ -38,11 +39,17 @@ def exact_kernel(function: Callable[..., Any]) -> Any:
 apply_kernel = exact_kernel  # the same promise: z-scores too have equal bits on every processor
 
 
-def _compile(function: Callable[..., Any]) -> Any:
+def inner_kernel(function: Callable[..., Any]) -> Any:
+    """The same for what only other kernels call: no entry for Python is compiled, and Python must not call it."""
+    return _compile(function, no_cpython_wrapper=True)
+
+
+def _compile(function: Callable[..., Any], **options: Any) -> Any:
     switch = os.environ.get("FASTNORM_CACHE", "1")
     # numba's cache does not see a change in another file: let the name of the cache file carry all sources.
     function.__qualname__ = f"{function.__qualname__}-{_SOURCES}"
-    jit = numba.njit(nogil=True, error_model="numpy", cache=False)
+    options |= {"nogil": True, "no_cfunc_wrapper": True}
+    jit = numba.njit(error_model="numpy", cache=False, **options)
     if INTERPRETED:  # machine code does not warn either, where a verdict on v*v overflows or a NaN signals
         return np.errstate(over="ignore", invalid="ignore")(function)
     if switch == "0":
@@ -51,7 +58,7 @@ def _compile(function: Callable[..., Any]) -> Any:
     try:
         if switch != "1":
             numba_config.CACHE_DIR = switch
-        return _one_writer(numba.njit(nogil=True, error_model="numpy", cache=True)(function))
+        return _cached(numba.njit(error_model="numpy", cache=True, **options)(function))
     except RuntimeError as error:  # no writable place: a read-only install without HOME
         log.info("kernels are compiled anew in each process: %s", error)
         return jit(function)
@@ -59,14 +66,16 @@ def _compile(function: Callable[..., Any]) -> Any:
         numba_config.CACHE_DIR = before
 
 
-def _one_writer(kernel: Any) -> Any:
-    """Have processes that compile at the same time store their code one after the other.
+def _cached(kernel: Any) -> Any:
+    """Mend two habits of numba's cache.
 
-    numba chooses the name of a data file from the index it has read, so that two writers may take the same one; a third
-    process then runs the code of another signature (seen as a crash).
+    It chooses the name of a data file from the index it has read, so that two processes that compile at the same time
+    may take the same one; a third then runs the code of another signature (seen as a crash). So they store their code
+    one after the other. And before it loads code it prepares to compile, which takes longer than all the rest of a
+    warm start; the compiler does that itself when it is needed.
     """
     cache = kernel._cache
-    save = cache.save_overload
+    save, load = cache.save_overload, cache.load_overload
 
     def save_alone(signature: Any, data: Any) -> None:
         with (Path(cache.cache_path) / "fastnorm.lock").open("ab") as lock:
@@ -74,7 +83,14 @@ def _one_writer(kernel: Any) -> Any:
                 fcntl.flock(lock, fcntl.LOCK_EX)
             save(signature, data)
 
-    cache.save_overload = save_alone
+    def load_only(signature: Any, target: Any) -> Any:
+        if not hasattr(cache, "_load_overload"):  # another numba
+            return load(signature, target)
+        rtsys.initialize(target)
+        with cache._guard_against_spurious_io_errors():
+            return cache._load_overload(signature, target)
+
+    cache.save_overload, cache.load_overload = save_alone, load_only
     return kernel
 
 

@@ -38,6 +38,12 @@ def as_array(x: Any, name: str = "x") -> Array:
     return array
 
 
+def mask_of(x: Any) -> NDArray[np.bool_] | None:
+    """The mask of a masked array in which something can be masked."""
+    mask = np.ma.getmask(x)
+    return None if mask is np.ma.nomask else mask
+
+
 def float_dtype(name: str) -> np.dtype[Any]:
     """Return the floating dtype of a name, bfloat16 included (which needs the package ml_dtypes)."""
     if name == "bfloat16":
@@ -135,11 +141,11 @@ def _merged(array: Array, kept: tuple[int, ...]) -> tuple[list[_Axis], set[int]]
     return merged, flipped
 
 
-def tiling(array: Array, kept: tuple[int, ...], strip: int, share: int) -> Tiling | None:
+def tiling(array: Array, kept: tuple[int, ...], strip: int, share: int, fold: int) -> Tiling | None:
     """Cover ``array`` by tiles that need no copy, or None where only a copy helps.
 
     ``strip`` is the most lanes of a tile, ``share`` about how many elements a tile should have (tiles are the unit of
-    work of a thread).
+    work of a thread), ``fold`` about how many lanes narrow rows are put together to.
     """
     if not array.flags.aligned or not array.dtype.isnative or not array.size:
         return None
@@ -159,7 +165,7 @@ def tiling(array: Array, kept: tuple[int, ...], strip: int, share: int) -> Tilin
     order = tuple(index for axis in memory for index in axis.kept or (-1,))
     shape = tuple(n for axis in memory for n in ([array.shape[i] for i in axis.kept] or [axis.length]))
     flat = _flat(array, span)
-    tiles = [tile for block in blocks for tile in split(block, strip, share)]
+    tiles = [tile for block in blocks for tile in split(block, array.itemsize, strip, share, fold)]
     return Tiling(flat, tiles, features, order, shape, tuple(index in flipped for index in order))
 
 
@@ -238,18 +244,18 @@ def _places(outer: list[_Axis], kept: list[_Axis]) -> Iterator[tuple[int, int]]:
         )
 
 
-def split(tile: Tile, strip: int, share: int) -> Iterator[Tile]:
+def split(tile: Tile, itemsize: int, strip: int, share: int, fold: int) -> Iterator[Tile]:
     """Cut a tile into pieces of at most ``strip`` lanes and about ``share`` elements."""
     if tile.period == 1 and tile.lanes > 1:
-        yield from _split_run(tile, share)
+        yield from _split_run(tile, share, fold)
         return
     n = tile.lanes
-    if tile.stride == n and tile.outer == 1 and n < strip // 2:
-        # narrow rows: several rows side by side are one row of more lanes
-        step = 8 // math.gcd(n, 8)
-        most = max(strip // 4, step * n)
-        times = max(step, most // n // step * step)
-        if times * n <= strip and tile.rows >= times:
+    if tile.stride == n and tile.outer == 1:
+        # narrow rows: several rows side by side are one row of whole vectors (of 32 bytes)
+        vector = max(1, 32 // itemsize)
+        step = vector // math.gcd(n, vector)
+        times = -(-fold // (step * n)) * step
+        if 1 < times <= tile.rows and times * n <= strip // 2:
             whole = tile.rows // times
             head = tile._replace(rows=whole, stride=times * n, lanes=times * n)
             yield from _split_rows(head, share)
@@ -265,9 +271,8 @@ def split(tile: Tile, strip: int, share: int) -> Iterator[Tile]:
         yield from _split_rows(part, share)
 
 
-def _split_run(tile: Tile, share: int) -> Iterator[Tile]:
-    """A run as rows of 64 lanes, and what is left as one short row."""
-    lanes = 64
+def _split_run(tile: Tile, share: int, lanes: int) -> Iterator[Tile]:
+    """A run as rows of so many lanes, and what is left as one short row."""
     whole = tile.lanes // lanes
     if whole:
         yield from _split_rows(tile._replace(rows=whole, stride=lanes, lanes=lanes), share)

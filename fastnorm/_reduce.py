@@ -15,7 +15,7 @@ from fastnorm._layout import Array, Block, Tile
 from fastnorm._sums import Integers, Sums
 
 WIDE = 2048  # features from which workers share columns, not rows: one state for all of them
-STRIP, WIDE_STRIP = 64, 256  # lanes of a tile
+STRIP = 2048  # bytes of a row in a tile: so far is memory read in order
 SHARE = 1 << 20  # elements of a unit of work
 SMALL = 1 << 16  # elements below which threads cost more than they give
 COPIED = 1 << 18  # elements of a copied block
@@ -136,6 +136,16 @@ def _kind(dtype: np.dtype[Any]) -> str:
     return "double" if dtype == np.float64 else "narrow"
 
 
+def _strip(dtype: np.dtype[Any]) -> int:
+    """The most lanes of a tile."""
+    return min(512, STRIP // dtype.itemsize)
+
+
+def _fold(dtype: np.dtype[Any]) -> int:
+    """About how many lanes narrow rows are put together to: few for floats, so that blocks stay in cache."""
+    return 256 if dtype.kind in "biu" else 16
+
+
 def _native(array: Array) -> Array:
     """The same memory with a dtype that kernels have: bits of 16-bit floats, bytes of bool, int64 of uint64."""
     if array.dtype.kind == "b":
@@ -164,7 +174,7 @@ class _Scanner:
         self.integers = np.zeros(exact.INTEGERS, np.int64)
         self.floats = np.empty(exact.FLOATS)
         self.half = dtype.kind in "fV" and dtype.itemsize == 2
-        self.tile = np.empty(1 << 16, np.float32) if self.half else None
+        self.tile = np.empty(exact.BLOCK * 512, np.float32) if self.half else None
         self.is_float16 = dtype.kind == "f"
         self.is_integer = dtype.kind in "biu"
         self.mask = 0xFFFFF if dtype == np.uint64 else -1
@@ -203,8 +213,8 @@ class _Scanner:
 
 def count(array: Array, kept: tuple[int, ...], weights: Array | None, threads: int | None) -> Counted:
     """Scan ``array`` (see ``_layout.as_array``), whose axes ``kept`` number the features."""
-    mask = np.ma.getmask(array)
-    plain = np.asarray(np.ma.getdata(array))
+    mask = _layout.mask_of(array)
+    plain = np.asarray(array)
     workers = 1 if array.size < SMALL else _threads.count(threads)
     if weights is not None and weights.dtype != np.float64:  # integers beyond 2**53: sums are linear in the weights
         high, low = (
@@ -213,15 +223,15 @@ def count(array: Array, kept: tuple[int, ...], weights: Array | None, threads: i
         return _weighted_sum(low, high)
     if weights is not None and plain.dtype.kind in "iu" and plain.dtype.itemsize == 8:
         return _count_long_weighted(plain, mask, kept, weights, workers)
-    if weights is not None or mask is not np.ma.nomask:
+    if weights is not None or mask is not None:
         return _count_blocks(plain, mask, kept, weights, workers)
     features = math.prod(plain.shape[axis] for axis in kept)
     rows = plain.size // features
     if features >= WIDE:
-        strip, share = max(STRIP, min(WIDE_STRIP, features // (4 * workers))), 1 << 62
+        strip, share = max(64, min(_strip(plain.dtype), features // (4 * workers))), 1 << 62
     else:
-        strip, share = STRIP, max(1 << 14, min(SHARE, plain.size // (4 * workers)))
-    found = _layout.tiling(plain, kept, strip, share)
+        strip, share = _strip(plain.dtype), max(1 << 14, min(SHARE, plain.size // (4 * workers)))
+    found = _layout.tiling(plain, kept, strip, share, _fold(plain.dtype))
     if found is None:
         return _count_blocks(plain, mask, kept, None, workers)
     return _count_tiles(plain.dtype, found, features >= WIDE, rows, workers)
@@ -239,7 +249,7 @@ def _weighted_sum(low: Counted, high: Counted) -> Counted:
 
 
 def _count_long_weighted(
-    plain: Array, mask: Any, kept: tuple[int, ...], weights: NDArray[np.float64], workers: int
+    plain: Array, mask: NDArray[np.bool_] | None, kept: tuple[int, ...], weights: NDArray[np.float64], workers: int
 ) -> Counted:
     """64-bit integers, which float64 does not hold: x = a * 2**32 + b, so x**2 = a**2 * 2**64 + 2ab * 2**32 + b**2."""
     high, low = plain >> 32, plain & 0xFFFFFFFF
@@ -300,7 +310,7 @@ def _to_kept_order(found: _layout.Tiling, columns: Integers) -> Integers:
 
 def _count_blocks(
     plain: Array,
-    mask: Any,
+    mask: NDArray[np.bool_] | None,
     kept: tuple[int, ...],
     weights: NDArray[np.float64] | None,
     workers: int,
@@ -308,7 +318,7 @@ def _count_blocks(
     """Any layout, masked or weighted: copy blocks together where they are not contiguous, then scan them."""
     reduced = tuple(axis for axis in range(plain.ndim) if axis not in kept)
     view = plain.transpose(*reduced, *kept)
-    hidden = None if mask is np.ma.nomask else mask.transpose(*reduced, *kept)
+    hidden = None if mask is None else mask.transpose(*reduced, *kept)
     lengths, kept_lengths = view.shape[: len(reduced)], view.shape[len(reduced) :]
     features = math.prod(kept_lengths)
     by_row = None if weights is None else weights.reshape(lengths)
@@ -346,7 +356,7 @@ def _count_blocks(
                 scanner.add_weighted(flat, row_weights, rows, columns, block.feature)
                 continue
             tile = Tile(0, 1, 0, rows, columns, columns, columns, block.feature)
-            for piece in _layout.split(tile, STRIP, 1 << 62):
+            for piece in _layout.split(tile, dtype.itemsize, _strip(dtype), 1 << 62, _fold(dtype)):
                 scanner.add(_native(flat), piece)
         return state
 
@@ -361,6 +371,7 @@ class Running:
         self.dtype = dtype
         self.features = features
         self.rows = 0
+        self._strip = _strip(dtype)
         self._state = _State(_kind(dtype), features)
         self._scanner = _Scanner(dtype, self._state)
 
@@ -372,7 +383,9 @@ class Running:
             return False
         rows, n = x.shape
         whole = Tile(0, 1, 0, rows, n, n, n, 0)
-        for piece in (whole,) if n <= STRIP else _layout.split(whole, STRIP, 1 << 62):
+        for piece in (
+            (whole,) if n <= self._strip else _layout.split(whole, x.itemsize, self._strip, 1 << 62, _fold(x.dtype))
+        ):
             self._scanner.add(flat, piece)
         self.rows += rows
         return True

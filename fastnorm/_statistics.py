@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnorm import _sums
+from fastnorm import _sums, _threads
 from fastnorm._reduce import Counted
+from fastnorm._sums import Integers, Sums
 
 Floats = NDArray[np.float64]
+Features = slice | NDArray[np.intp]
+Wide = tuple[list[int], int]
+
+MANY = 256  # features from which a kernel does the division; fewer are not worth compiling it
+SHARE = 1 << 13  # features of a unit of work
+EVERY = slice(None)
 
 
 class Scaled(NamedTuple):
@@ -38,13 +46,67 @@ class Statistics(NamedTuple):
 
 def of(counted: Counted) -> Statistics:
     """Return the statistics of sums; source: mean = S/n, variance = (n*Q - S**2)/n**2."""
-    features = len(counted.missing)
+    divisors = _divisors(counted)
+    if divisors is None:
+        out = _nothing(len(counted.missing))
+        _by_integers(counted, EVERY, out)
+        return out
+    out, left = _by_kernel(counted, divisors)
+    if len(left):
+        _by_integers(counted, left, out)
+    return out
+
+
+def _divisors(counted: Counted) -> Integers | None:
+    """What the sums are divided by, if it is a job for the kernel: many features, no weights but whole numbers."""
+    if len(counted.missing) < MANY:
+        return None
+    weight = counted.weight
+    if weight is None:
+        return counted.counts
+    return weight.limbs[0] if weight.exponent == 0 and len(weight.limbs) == 1 else None
+
+
+def _by_kernel(counted: Counted, divisors: Integers) -> tuple[Statistics, NDArray[np.intp]]:
+    """Statistics, and the features whose turn is still to come: large counts, results near the ends of float64."""
+    from fastnorm._kernels import statistics as kernels
+
+    values, verdicts = np.empty((5, len(divisors))), np.empty(len(divisors), np.int8)
+    _launch(kernels.statistics, counted, divisors, values, verdicts)
+    mean, low, rest, variance, std = values
+    scaled = Scaled(mean.copy(), low.copy(), rest, std.copy(), np.zeros(len(mean), np.int64))
+    constant = verdicts == kernels.CONSTANT
+    out = Statistics(divisors.astype(np.float64), mean, low, variance, std, constant, scaled)
+    return out, np.flatnonzero(verdicts == kernels.UNDECIDED)
+
+
+def _launch(kernel: Any, counted: Counted, divisors: Integers, *out: NDArray[Any]) -> None:
+    """Run a kernel over all features in all workers."""
+    from fastnorm._kernels.statistics import EXTRA, QUOTIENT
+
+    (e, total), (f, square) = counted.total, counted.square
+    low, high = min(2 * e, f), max(2 * e + 64 * len(total), f + 32 * len(square) + 32)
+    units = np.array([(2 * e - low) // 32, (f - low) // 32, e, low])
+    size = max((high - low) // 32, len(total) + EXTRA, QUOTIENT) + 1
+
+    def work(firsts: Iterator[int]) -> None:
+        scratch = np.zeros((4, size), np.uint64)
+        for first in firsts:
+            kernel(first, min(first + SHARE, len(divisors)), divisors, total, square, units, scratch, *out)
+
+    _threads.share(work, range(0, len(divisors), SHARE), _threads.count())
+
+
+def _nothing(features: int) -> Statistics:
     scaled = Scaled(*np.full((4, features), np.nan), np.zeros(features, np.int64))  # type: ignore[call-arg]
-    out = Statistics(*np.full((5, features), np.nan), np.zeros(features, bool), scaled)  # type: ignore[call-arg]
-    weights, g = _weights(counted)
-    totals, squares = _sums.to_integers(counted.total), _sums.to_integers(counted.square)
-    e, f = counted.total.exponent, counted.square.exponent
-    for j, (n, total, square) in enumerate(zip(weights, totals, squares, strict=True)):
+    return Statistics(*np.full((5, features), np.nan), np.zeros(features, bool), scaled)  # type: ignore[call-arg]
+
+
+def _by_integers(counted: Counted, which: Features, out: Statistics) -> None:
+    """Write the statistics of some features, with Python's integers: clear, and microseconds each."""
+    features, (weights, g), (totals, e), (squares, f) = _integers(counted, which)
+    scaled = out.scaled
+    for j, n, total, square in zip(features, weights, totals, squares, strict=True):
         out.weight[j] = quotient(n, 1, g)
         if not n:
             continue
@@ -61,7 +123,6 @@ def of(counted: Counted) -> Statistics:
         else:
             scaled.mean[j], scaled.low[j], scaled.rest[j] = out.mean[j], out.mean_low[j], rest
             scaled.std[j] = out.std[j]
-    return out
 
 
 def invert(rows: int, mean: Floats, variance: Floats) -> Counted:
@@ -83,7 +144,7 @@ def _shift(mean: float, std: float) -> int:
     """Power of two by which values are multiplied before they are standardized."""
     if abs(mean) > 2.0**960 or std > 2.0**960:
         return -4  # x - mean could overflow
-    if std < 2.0**-960 and abs(mean) < 2.0**-800:
+    if 0.0 < std < 2.0**-960 and abs(mean) < 2.0**-800:
         return 200  # std would be subnormal: not to 53 bits
     return 0
 
@@ -102,24 +163,37 @@ def expansion(numerator: int, denominator: int, exponent: int) -> tuple[float, f
 
 def impossible(counted: Counted) -> int | None:
     """Return the first feature whose sums no data can have, or None."""
-    weights, g = _weights(counted)
-    totals, squares = _sums.to_integers(counted.total), _sums.to_integers(counted.square)
-    e, f, count = counted.total.exponent, counted.square.exponent, counted.counts
-    for j, (n, total, square) in enumerate(zip(weights, totals, squares, strict=True)):
-        values = int(count[j])
-        if n < 0 or (n == 0 and (total or square)) or (values == 0 and n):
-            return j
+    divisors = _divisors(counted)
+    if divisors is None:
+        return next(_impossible(counted, EVERY), None)
+    from fastnorm._kernels.statistics import signs
+
+    found = np.empty(len(divisors), np.int8)
+    _launch(signs, counted, divisors, found)
+    wrong = (found < 0) | (counted.counts == 0) & (divisors != 0) | (counted.counts == 1) & (found == 1)
+    bad = [int(wrong.argmax())] if wrong.any() else []
+    return min((*bad, *_impossible(counted, np.flatnonzero(found == 2))), default=None)
+
+
+def _impossible(counted: Counted, which: Features) -> Iterator[int]:
+    """Those of some features whose sums no data can have."""
+    features, (weights, g), (totals, e), (squares, f) = _integers(counted, which)
+    counts = counted.counts[which].tolist()
+    for j, values, n, total, square in zip(features, counts, weights, totals, squares, strict=True):
         spread = _spread(n, g, total, e, square, f)[0]
-        if spread < 0 or (values == 1 and spread):
-            return j
-    return None
+        if n < 0 or (n == 0 and (total or square)) or (values == 0 and n) or spread < 0 or (values == 1 and spread):
+            yield j
 
 
-def _weights(counted: Counted) -> tuple[list[int], int]:
-    """Weight of each feature as whole numbers, and their exponent."""
-    if counted.weight is None:
-        return counted.counts.tolist(), 0
-    return _sums.to_integers(counted.weight), counted.weight.exponent
+def _integers(counted: Counted, which: Features) -> tuple[list[int], Wide, Wide, Wide]:
+    """Numbers of some features, and their weights, sums and sums of squares as whole numbers with an exponent each."""
+
+    def wide(sums: Sums) -> Wide:
+        return _sums.to_integers(Sums(sums.exponent, sums.limbs[:, which])), sums.exponent
+
+    features = np.arange(len(counted.missing))[which].tolist()
+    weight = (counted.counts[which].tolist(), 0) if counted.weight is None else wide(counted.weight)
+    return features, weight, wide(counted.total), wide(counted.square)
 
 
 def _spread(n: int, g: int, total: int, e: int, square: int, f: int) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastnorm._statistics import MANY
 from fastnorm.normalization import Normalization
 
 DTYPES = (
@@ -23,6 +24,8 @@ def warmup() -> None:
     >>> from fastnorm import warmup
     >>> warmup()
     """
+    wide = np.ones((2, MANY))
+    Normalization().adapt(wide).forget(wide[:1]).transform(wide)
     for dtype in DTYPES:
         x = np.ones((2, 3), dtype)
         for layer in (Normalization(), Normalization(affine=True)):
@@ -30,4 +33,6 @@ def warmup() -> None:
             layer.inverse_transform(z)
             layer.transform(z, out=z)
             layer.inverse_transform(z, out=z)
+            if dtype == "float32":
+                layer.transform(x.astype(">f4"))  # by way of a float64 tile
         layer.update(x).update(x, weights=np.ones(2))

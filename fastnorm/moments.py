@@ -299,7 +299,7 @@ def _row_weights(weights: ArrayLike, lengths: tuple[int, ...]) -> NDArray[Any]:
     array = np.ascontiguousarray(given, given.dtype.newbyteorder("="))
     if given.dtype.kind not in "iu" or given.dtype.itemsize < 8 or (given.size and given.max() <= 1 << 53):
         array = array.astype(np.float64)
-    if np.ma.getmask(weights) is not np.ma.nomask or not np.isfinite(array).all():
+    if _layout.mask_of(weights) is not None or not np.isfinite(array).all():
         raise ValueError(
             "weights must be finite, but hold NaN, an infinity or a masked value; use 0 to leave a row out"
         )

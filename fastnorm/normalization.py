@@ -362,8 +362,8 @@ class Normalization:
     def _run(self, x: Any, out: Any, direction: Direction) -> Any:
         self._check_adapted()
         array = _layout.as_array(x)
-        mask = np.ma.getmask(array)
-        plain = np.asarray(np.ma.getdata(array))
+        mask = _layout.mask_of(array)
+        plain = np.asarray(array)
         kept = _layout.kept_axes(self.axis, plain.ndim)
         lengths = tuple(plain.shape[index] for index in kept)
         if 0 in lengths:
@@ -376,7 +376,7 @@ class Normalization:
         _apply.run(plain, result, kept, affine, direction, self.threads)
         if out is not None:
             return out
-        return result if mask is np.ma.nomask else np.ma.array(result, mask=mask.copy())
+        return result if mask is None else np.ma.array(result, mask=mask.copy())
 
     def _result_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         if self.dtype is not None:

@@ -1,7 +1,7 @@
 """Hypothesis strategies: arrays of every dtype, magnitude, shape and memory layout.
 
 Small arrays are drawn element by element, so that failures shrink; larger ones come from a
-seed. Sizes crowd around the borders of the kernels: 8, 64 rows a block, 256 lanes a tile.
+seed. Sizes crowd around the borders of the kernels: 8, 64 rows a block, 512 lanes a tile.
 """
 
 import functools
@@ -24,7 +24,7 @@ FLOATS = (np.dtype("f8"), np.dtype("f4"), np.dtype("f2"), BFLOAT16)
 INTEGERS = tuple(np.dtype(f"{kind}{size}") for kind in "iu" for size in (1, 2, 4, 8))
 DTYPES = (*FLOATS, *INTEGERS, np.dtype(bool))
 
-BORDERS = (8, 64, 256)
+BORDERS = (8, 16, 64, 256)
 AWKWARD = sorted(
     {1, 2, 3, 5}
     | {b * k + d for b in BORDERS for k in (1, 2, 3) for d in (-1, 0, 1)}

@@ -116,6 +116,21 @@ def test_long_columns_are_exact(dtype):
     assert_field(moments, "variance", expected.array("variance"))
 
 
+@pytest.mark.parametrize("dtype", arrays.FLOATS, ids=str)
+def test_data_that_change_their_kind_on_the_way_are_exact(dtype):
+    """Some NaN, some infinities, many magnitudes, plain values again: each way of taking a block, and back."""
+    rows, width = (70, 3) if arrays.UNJITTED else (900, 19)
+    rng = generator()
+    plain, few, many, infinite, spread, other = (rng.standard_normal((rows, width)) for _ in range(6))
+    few[rng.random((rows, width)) < 0.01] = np.nan
+    many[rng.random((rows, width)) < 0.4] = np.nan
+    infinite[rng.random((rows, width)) < 0.1] = np.nan
+    infinite[rng.random((rows, width)) < 0.001] = -np.inf
+    with np.errstate(over="ignore"):
+        x = np.concatenate([plain, few, plain, many, infinite, np.exp(9 * spread), 1000 * other]).astype(dtype)
+    assert_exact(Moments.of(x, threads=1), naive.moments(x))
+
+
 @given(arrays.tables())
 def test_doubling_keeps_mean_and_variance(x):
     """Forty doublings change the weight alone."""

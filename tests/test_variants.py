@@ -29,6 +29,9 @@ for name, x in cases.items():
     moments = Moments.of(x).to_bytes() + Moments.of(x, weights=np.arange(200) / 7).to_bytes()
     z = Normalization().adapt(x).transform(x)
     print(name, hashlib.sha256(moments).hexdigest(), hashlib.sha256(np.ascontiguousarray(z).tobytes()).hexdigest())
+many = Moments.of(rng.standard_normal((3, 300)))
+for name in ("mean", "mean_low", "variance", "std"):
+    print(name, hashlib.sha256(getattr(many, name).tobytes()).hexdigest())
 """
 
 VARIANTS = {

@@ -1,6 +1,8 @@
 """z = ((x - mean) - low) / scale and its inverse in float64, rounded once by the store; in place or into ``out``.
 
 mean + low is the mean to about 106 bits. No operation is contracted or reassociated: equal bits on every processor.
+Where ``out`` is float32, ``scale`` is the inverse, to multiply by: a division takes longer than memory does, and what
+the rounded inverse adds to the error, 2**-53, is nothing there.
 Each kernel has a twin in place: with two arrays that overlap, LLVM's run-time check would choose its scalar loop.
 Element (o, r, c) is ``x[start + o*step + r*stride + c]``; the parameters have one entry a lane.
 """
@@ -9,28 +11,58 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastnorm._jit import apply_kernel
+from fastnorm._jit import apply_kernel, inner_kernel
+
+
+@inner_kernel
+def is_single(array):
+    """Whether an array is float32, which does not hold 2**24 + 1: unlike its itemsize, a constant for LLVM."""
+    return np.float64(array.dtype.type(16777217.0)) != 16777217.0
+
+
+@inner_kernel
+def score(v, mean, low, scale, single):
+    """One z-score."""
+    difference = (np.float64(v) - mean) - low
+    return difference * scale if single else difference / scale
 
 
 @apply_kernel
 def standardize(x, out, at, start, outer, step, rows, stride, lanes, mean, low, scale):
+    single = is_single(out)
     for o in range(outer):
         for r in range(rows):
             here = start + o * step + r * stride
             source = x[here : here + lanes]
             target = out[here + at : here + at + lanes]
             for c in range(lanes):
-                target[c] = ((np.float64(source[c]) - mean[c]) - low[c]) / scale[c]
+                target[c] = score(source[c], mean[c], low[c], scale[c], single)
 
 
 @apply_kernel
 def standardize_in_place(x, start, outer, step, rows, stride, lanes, mean, low, scale):
+    single = is_single(x)
+    quarter = rows // 4  # four places of memory at once: the processor's prefetchers do more
     for o in range(outer):
-        for r in range(rows):
+        for r in range(quarter):
+            here = start + o * step + r * stride
+            first = x[here : here + lanes]
+            here += quarter * stride
+            second = x[here : here + lanes]
+            here += quarter * stride
+            third = x[here : here + lanes]
+            here += quarter * stride
+            fourth = x[here : here + lanes]
+            for c in range(lanes):
+                first[c] = score(first[c], mean[c], low[c], scale[c], single)
+                second[c] = score(second[c], mean[c], low[c], scale[c], single)
+                third[c] = score(third[c], mean[c], low[c], scale[c], single)
+                fourth[c] = score(fourth[c], mean[c], low[c], scale[c], single)
+        for r in range(4 * quarter, rows):
             here = start + o * step + r * stride
             row = x[here : here + lanes]
             for c in range(lanes):
-                row[c] = ((np.float64(row[c]) - mean[c]) - low[c]) / scale[c]
+                row[c] = score(row[c], mean[c], low[c], scale[c], single)
 
 
 @apply_kernel
@@ -50,24 +82,26 @@ def standardize_long(x, out, at, start, outer, step, rows, stride, lanes, mean, 
 
 @apply_kernel
 def affine(x, out, at, start, outer, step, rows, stride, lanes, mean, low, scale, gamma, beta):
+    single = is_single(out)
     for o in range(outer):
         for r in range(rows):
             here = start + o * step + r * stride
             source = x[here : here + lanes]
             target = out[here + at : here + at + lanes]
             for c in range(lanes):
-                z = ((np.float64(source[c]) - mean[c]) - low[c]) / scale[c]
+                z = score(source[c], mean[c], low[c], scale[c], single)
                 target[c] = z * gamma[c] + beta[c]
 
 
 @apply_kernel
 def affine_in_place(x, start, outer, step, rows, stride, lanes, mean, low, scale, gamma, beta):
+    single = is_single(x)
     for o in range(outer):
         for r in range(rows):
             here = start + o * step + r * stride
             row = x[here : here + lanes]
             for c in range(lanes):
-                z = ((np.float64(row[c]) - mean[c]) - low[c]) / scale[c]
+                z = score(row[c], mean[c], low[c], scale[c], single)
                 row[c] = z * gamma[c] + beta[c]
 
 

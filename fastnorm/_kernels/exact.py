@@ -12,27 +12,23 @@ from typing import Any
 
 import numpy as np
 
-from fastnorm._jit import exact_kernel
+from fastnorm._jit import exact_kernel, inner_kernel
 from fastnorm._kernels.vector import (
     LANES,
     RowLoop,
+    below,
     double,
-    larger,
-    magnitude,
+    fused,
     not_inlined,
-    not_zero,
     row_loop,
     smaller,
     where,
 )
 
-BLOCK = 64  # rows whose sums stay below 2**53 grid units
-FLUSH = 1000  # blocks whose whole numbers (at most 2**53 each) fit an int64
-LOWEST, LOWEST_NARROW, HIGHEST = (
-    -400,
-    -69,
-    500,
-)  # E stays here: products neither under- nor overflow, limbs suffice
+BLOCK = 64  # rows whose sums stay within 2**52 units
+FLUSH = 1000  # blocks whose whole numbers (at most 2**52 each) fit an int64, with a bit to spare
+LOWEST, HIGHEST = -400, 500  # E stays here: products neither under- nor overflow
+LOWEST_NARROW, HIGHEST_NARROW = -71, 106  # and for float32 here, where its limbs suffice
 COUNTS = 3  # rows of a state before its limbs: NaN, +inf, -inf
 NAN, POSINF, NEGINF = 0, 1, 2
 # Arguments as np.int64: numba compiles a function anew for each literal number that it is called with.
@@ -40,31 +36,35 @@ ZERO, ONE = np.int64(0), np.int64(1)
 TOTAL, SQUARE, WEIGHT = np.int64(0), np.int64(2), np.int64(4)  # sides of a layout and a span
 UNSET = 1 << 20  # the E of a wide grid that was not needed yet
 
-# Each sum: power of the data, exponent of its unit beside power * E, and 1 where it enters twice (2pq in a square).
-NARROW = np.array([[1, -47, 0], [2, -46, 0], [2, -70, 1], [2, -94, 0]])
+# Each sum: power of the data, exponent of its unit beside power * E, 1 where it enters twice (2pq in a square), and in
+# halves where in its binade it starts: a sum of squares at the begin, any other in the middle.
+NARROW = np.array([[1, -47, 0, 3], [2, -51, 0, 3], [2, -94, 0, 3]])
 PLAIN = np.array(
     [
-        [1, -47, 0],
-        [1, -71, 0],
-        [2, -46, 0],
-        [2, -70, 1],
-        [2, -94, 1],
-        [2, -94, 0],
-        [2, -118, 1],
-        [2, -142, 0],
+        [1, -25, 0, 3],
+        [1, -49, 0, 3],
+        [1, -72, 0, 3],
+        [2, -50, 0, 2],
+        [2, -74, 1, 3],
+        [2, -97, 1, 3],
+        [2, -98, 0, 2],
+        [2, -121, 1, 3],
+        [2, -144, 0, 2],
     ]
 )
 WIDE = np.array(
     [
-        [1, -45, 0],
-        [1, -91, 0],
-        [2, -44, 0],
-        [2, -67, 1],
-        [2, -90, 0],
-        [2, -113, 1],
-        [2, -136, 0],
-        [2, -159, 1],
-        [2, -182, 0],
+        [1, -22, 0, 3],
+        [1, -44, 0, 3],
+        [1, -66, 0, 3],
+        [1, -89, 0, 3],
+        [2, -44, 0, 2],
+        [2, -66, 1, 3],
+        [2, -88, 0, 3],
+        [2, -111, 1, 3],
+        [2, -133, 0, 3],
+        [2, -155, 1, 3],
+        [2, -178, 0, 2],
     ]
 )
 
@@ -73,79 +73,92 @@ WIDE = np.array(
 
 
 def _narrow_step(x: Any, constants: Any, state: Any) -> Any:
-    """float32: two slices, |x| in [2**(E-24), 2**E)."""
-    (m, _, _), (S, PP, PT, TT, most, least) = constants, state
-    size = magnitude(x)
+    """float32: |x| > 2**(E-24). A collects x**2 rounded to its unit, B the rest of it."""
+    S, A, B, least = state
     v = double(x)
-    p = (v + m) - m
-    t = v - p
-    return (
-        S + v,
-        PP + p * p,
-        PT + p * t,
-        TT + t * t,
-        larger(size, most),
-        smaller(not_zero(x, size), least),
-    )
+    new = fused(v, v, A)
+    return S + v, new, B + fused(v, v, -(new - A)), smaller(below(x), least)
 
 
 def _plain_step(v: Any, constants: Any, state: Any) -> Any:
-    """float64: three slices, |v| in [2**(E-19), 2**E). The window is watched on v*v: no constant for abs."""
-    (m1, m2, _, _), (H, T, PP, PQ, PS, QQ, QS, SS, most, least) = constants, state
-    w = v * v
-    h = (v + m2) - m2
-    s = v - h
-    p = (h + m1) - m1
-    q = h - p
+    """float64: |v| > 2**(E-20). P, Q, S collect three slices p, q, s of v, each rounded to its unit."""
+    P, Q, S, PP, PQ, PS, QQ, QS, SS, least = state
+    new_p = P + v
+    p = new_p - P
+    t = v - p
+    new_q = Q + t
+    q = new_q - Q
+    s = t - q
     return (
-        H + h,
-        T + s,
-        PP + p * p,
-        PQ + p * q,
-        PS + p * s,
-        QQ + q * q,
-        QS + q * s,
-        SS + s * s,
-        larger(w, most),
-        smaller(not_zero(v, w), least),
+        new_p,
+        new_q,
+        S + s,
+        fused(p, p, PP),
+        fused(p, q, PQ),
+        fused(p, s, PS),
+        fused(q, q, QQ),
+        fused(q, s, QS),
+        fused(s, s, SS),
+        smaller(below(v), least),
     )
 
 
-def _in_window(constants: Any, sums: Any, rest: Any) -> Any:
-    top, floor = constants[-2:]
-    most, least = rest
-    keep = (double(most) < top) & (double(least) >= floor) & (sums[0] == sums[0])  # a NaN makes every sum NaN
-    return keep, where(keep, 0.0, 1.0), 0
+def _in_window(square: int) -> Any:
+    """The verdict on a block, by the sum of squares that says how large its values can be."""
+
+    def finish(constants: Any, sums: Any, rest: Any) -> Any:
+        top, floor = constants
+        keep = (sums[square] < top) & (double(rest[0]) >= floor)  # neither holds for a NaN among the values
+        missing = where(keep, double(rest[1]), 0.0) if len(rest) > 1 else 0
+        return keep, where(keep, 0.0, 1.0), missing
+
+    return finish
+
+
+def _with_gaps(step: Any) -> Any:
+    """The same step for data with NaN: each counts, and is a zero otherwise."""
+
+    def step_with_gaps(x: Any, constants: Any, state: Any) -> Any:
+        *others, missing = state
+        there = x == x
+        return *step(where(there, x, 0.0), constants, others), where(there, missing, missing + 1.0)
+
+    return step_with_gaps
 
 
 def _wide_step(x: Any, constants: Any, state: Any) -> Any:
-    """Any float: four slices, |v| in [2**(E-39), 2**E) (float32: 2**(E-68)); what lies outside is passed over."""
-    (m1, m2, m3, top, floor), (H, T, PP, PQ, PR, PS, QS, RS, SS) = constants, state
+    """Any float: four slices, |v| in [2**(E-37), 2**E) (float32: 2**(E-66)); what lies outside is passed over."""
+    (top, floor), (P, Q, R, S, PP, PQ, PR, PS, QS, RS, SS) = constants, state
     v = double(x)
     w = v * v
     v = where((w >= floor) & (w < top), v, 0.0)
-    h = (v + m2) - m2
-    t = v - h
-    p = (h + m1) - m1
-    q = h - p
-    r = (t + m3) - m3
+    new_p = P + v
+    p = new_p - P
+    t = v - p
+    new_q = Q + t
+    q = new_q - Q
+    t = t - q
+    new_r = R + t
+    r = new_r - R
     s = t - r
     return (
-        H + h,
-        T + t,
-        PP + p * p,
-        PQ + p * q,
-        PR + p * (r + r) + q * q,
-        PS + p * s + q * r,
-        QS + q * (s + s) + r * r,
-        RS + r * s,
-        SS + s * s,
+        new_p,
+        new_q,
+        new_r,
+        S + s,
+        fused(p, p, PP),
+        fused(p, q, PQ),
+        fused(q, q, fused(p, r + r, PR)),
+        fused(q, r, fused(p, s, PS)),
+        fused(r, r, fused(q, s + s, QS)),
+        fused(r, s, RS),
+        fused(s, s, SS),
     )
 
 
 def _wide_watch(v: Any, constants: Any, state: Any) -> Any:
     """Count what the wide step passes over: values outside the window, and NaNs."""
-    (_, _, _, top, floor), (outside, missing) = constants, state
+    (top, floor), (outside, missing) = constants, state
     w = v * v
     out = (w >= top) | ((w < floor) & (v != 0.0))
     return outside + where(out, 1.0, 0.0), missing + where(w != w, 1.0, 0.0)
@@ -153,7 +166,7 @@ def _wide_watch(v: Any, constants: Any, state: Any) -> Any:
 
 def _narrow_watch(x: Any, constants: Any, state: Any) -> Any:
     """The same for float32, whose squares are exact: masks of float64 alone, which need no shuffling."""
-    (_, _, _, top, floor), (outside, missing) = constants, state
+    (top, floor), (outside, missing) = constants, state
     v = double(x)
     w = v * v
     out = (w >= top) | ((w < floor) & (w != 0.0))
@@ -165,40 +178,57 @@ def _always(constants: Any, sums: Any, rest: Any) -> Any:
     return None, outside, missing
 
 
-_narrow = RowLoop(_narrow_step, 3, len(NARROW), (np.float32(0), np.float32(np.inf)), _in_window)
-_plain = RowLoop(_plain_step, 4, len(PLAIN), (0.0, np.inf), _in_window)
-_wide = RowLoop(_wide_step, 5, len(WIDE), (0.0, 0.0), _always, _wide_watch)
-_wide_narrow = RowLoop(_wide_step, 5, len(WIDE), (0.0, 0.0), _always, _narrow_watch)
+_NARROW_WINDOW, _PLAIN_WINDOW = ((2, 4.0), (1, 2.0**-24)), ((2, 5.0), (1, 2.0**-20))
+_INFINITE, _NONE = np.float32(np.inf), np.float32(0)
+_narrow = RowLoop(_narrow_step, NARROW, _NARROW_WINDOW, (_INFINITE,), _in_window(1))
+_plain = RowLoop(_plain_step, PLAIN, _PLAIN_WINDOW, (np.inf,), _in_window(3))
+_narrow_gaps = RowLoop(_with_gaps(_narrow_step), NARROW, _NARROW_WINDOW, (_INFINITE, _NONE), _in_window(1))
+_plain_gaps = RowLoop(_with_gaps(_plain_step), PLAIN, _PLAIN_WINDOW, (np.inf, 0.0), _in_window(3))
+_wide = RowLoop(_wide_step, WIDE, ((2, 1.0), (2, 2.0**-74)), (0.0, 0.0), _always, _wide_watch)
+_wide_narrow = RowLoop(_wide_step, WIDE, ((2, 1.0), (2, 2.0**-132)), (0.0, 0.0), _always, _narrow_watch)
 
 _plain_loop = row_loop(float32=_narrow, float64=_plain)
+_gaps_loop = row_loop(float32=_narrow_gaps, float64=_plain_gaps)
 _wide_loop = row_loop(float32=_wide_narrow, float64=_wide)
 
 
 # Functions of their own, so that each loop is compiled once.
 @exact_kernel
-def plain_block(x, start, rows, stride, first, stop, ahead, grid, sums, flags):
+def plain_block(x, start, rows, stride, first, stop, ahead, scales, sums, flags):
     """Add lanes whose window holds; the number of those that do not, each with its flag."""
     not_inlined()
-    return _plain_loop(x, start, rows, stride, first, stop, ahead, grid, sums, flags)
+    return _plain_loop(x, start, rows, stride, first, stop, ahead, scales, sums, flags)
 
 
 @exact_kernel
-def wide_block(x, start, rows, stride, first, stop, ahead, grid, sums, flags):
+def gaps_block(x, start, rows, stride, first, stop, ahead, scales, sums, flags):
+    """The same where NaN may be among the values."""
+    not_inlined()
+    return _gaps_loop(x, start, rows, stride, first, stop, ahead, scales, sums, flags)
+
+
+@exact_kernel
+def wide_block(x, start, rows, stride, first, stop, ahead, scales, sums, flags):
     """Add what lies in the wide window; not 0 if something else is left, each lane with its number of values."""
     not_inlined()
-    return _wide_loop(x, start, rows, stride, first, stop, ahead, grid, sums, flags)
+    return _wide_loop(x, start, rows, stride, first, stop, ahead, scales, sums, flags)
 
 
-# Scratch of a worker, in lanes: floats hold the two grids; integers the two sums, flags, tally, E, E of the wide grid.
-PLAIN_GRID = 4 + len(PLAIN)
-FLOATS = (PLAIN_GRID + 5 + len(WIDE)) * LANES
+# Scratch of a worker, in lanes: floats hold 2**E for the plain and the wide grid; integers the sums of each, flags,
+# tally, E, E of the wide grid.
+FLOATS = 2 * LANES
 _WIDE_SUMS = len(PLAIN) * LANES
 WIDE_SUMS = np.int64(_WIDE_SUMS)
 _FLAGS = _WIDE_SUMS + len(WIDE) * LANES
 _TALLY = _FLAGS + LANES
 _E = _TALLY + LANES
 _WIDE_E = _E + LANES
-INTEGERS = _WIDE_E + LANES + 2  # + how many wide blocks are left, how many to take next time
+_BLOCKS = _WIDE_E + LANES  # blocks since the lanes were emptied
+_STEP = _BLOCKS + 1  # how blocks are taken: 0 plain, 1 with gaps, 2 wide
+_LEFT = _BLOCKS + 2  # how many more of them
+_NEXT = _BLOCKS + 3  # how many the next time
+_FAILED = _BLOCKS + 4  # how often lanes have failed of late, in 32nds
+INTEGERS = _BLOCKS + 5
 
 
 # ------------------------------------------------------------------------------------------------- limbs
@@ -222,10 +252,14 @@ def put(state, row, exponent, feature, position, value, span, side):
 
 @exact_kernel
 def split(value, lowest):
-    """Return (whole, exponent) with value = whole * 2**exponent; no bit of the data lies below 2**lowest."""
-    fraction, exponent = math.frexp(value)
-    whole = np.int64(math.ldexp(fraction, 53))
-    exponent -= 53
+    """Return (whole, exponent) with abs(value) = whole * 2**exponent; no bit of the data lies below 2**lowest."""
+    bits = np.float64(value).view(np.int64)
+    whole = bits & 0xFFFFFFFFFFFFF
+    exponent = (bits >> 52) & 0x7FF
+    if exponent > 0:
+        whole |= 0x10000000000000
+        exponent -= 1
+    exponent -= 1074
     if exponent < lowest:
         whole >>= lowest - exponent
         exponent = lowest
@@ -237,15 +271,33 @@ def deposit(state, layout, feature, value, span):
     """Add one finite float64 and its square, whatever its magnitude."""
     not_inlined()
     whole, exponent = split(value, layout[6])
-    put(state, layout[0], layout[1], feature, exponent, whole, span, TOTAL)
-    whole = abs(whole)
-    high, low = whole >> 27, whole & 0x7FFFFFF
-    put(state, layout[2], layout[3], feature, 2 * exponent + 54, high * high, span, SQUARE)
-    put(state, layout[2], layout[3], feature, 2 * exponent + 28, high * low, span, SQUARE)
-    put(state, layout[2], layout[3], feature, 2 * exponent, low * low, span, SQUARE)
+    put(state, layout[0], layout[1], feature, exponent, whole if value > 0.0 else -whole, span, TOTAL)
+    # the square in digits of 32 bits, for all its limbs at once: putting its parts would touch them twice
+    high, middle, low = whole >> 32, (whole >> 16) & 0xFFFF, whole & 0xFFFF
+    cross = 2 * middle * low
+    ones = low * low + ((cross & 0xFFFF) << 16)
+    double = 2 * high * (whole & 0xFFFFFFFF)
+    tens = middle * middle + (cross >> 16) + (double & 0xFFFFFFFF) + (ones >> 32)
+    hundreds = (double >> 32) + high * high + (tens >> 32)
+    position = 2 * exponent - layout[3]
+    at = layout[2] + (position >> 5)
+    shift = position & 31
+    digit = (ones & 0xFFFFFFFF) << shift
+    state[at, feature] += digit & 0xFFFFFFFF
+    digit = ((tens & 0xFFFFFFFF) << shift) + (digit >> 32)
+    state[at + 1, feature] += digit & 0xFFFFFFFF
+    digit = ((hundreds & 0xFFFFFFFF) << shift) + (digit >> 32)
+    state[at + 2, feature] += digit & 0xFFFFFFFF
+    digit = ((hundreds >> 32) << shift) + (digit >> 32)
+    state[at + 3, feature] += digit & 0xFFFFFFFF
+    state[at + 4, feature] += digit >> 32
+    if at < span[SQUARE]:
+        span[SQUARE] = at
+    if at + 5 > span[SQUARE + 1]:
+        span[SQUARE + 1] = at + 5
 
 
-@exact_kernel
+@inner_kernel
 def flush(sums, first, table, c, E, state, layout, feature, span):
     """Move the whole numbers of lane c into its feature's limbs."""
     not_inlined()
@@ -261,211 +313,158 @@ def flush(sums, first, table, c, E, state, layout, feature, span):
 # ------------------------------------------------------------------------------------------------- lanes
 
 
-@exact_kernel
-def aim(grid, c, E, narrow):
-    """Set the grid of lane c for values below 2**E."""
-    u = math.ldexp(1.0, int(E))
-    inverse = math.ldexp(1.0, int(-E))
-    if narrow:
-        grid[c] = u * (1.5 * 2.0**29)
-        grid[c + LANES] = u
-        grid[c + 2 * LANES] = u * 2.0**-24
-        at = c + 3 * LANES
-        table = NARROW
-    else:
-        grid[c] = u * (1.5 * 2.0**29)
-        grid[c + LANES] = u * (1.5 * 2.0**5)
-        grid[c + 2 * LANES] = u * u
-        grid[c + 3 * LANES] = u * u * 2.0**-38
-        at = c + 4 * LANES
-        table = PLAIN
-    for k in range(table.shape[0]):
-        grid[at + k * LANES] = (inverse if table[k, 0] == 1 else inverse * inverse) * math.ldexp(1.0, int(-table[k, 1]))
-
-
-@exact_kernel
-def aim_wide(grid, c, E, narrow):
-    """Set the four-slice grid of lane c for values below 2**E."""
-    u = math.ldexp(1.0, int(E))
-    inverse = math.ldexp(1.0, int(-E))
-    grid[c] = u * (1.5 * 2.0**30)
-    grid[c + LANES] = u * (1.5 * 2.0**7)
-    grid[c + 2 * LANES] = u * (1.5 * 2.0**-16)
-    grid[c + 3 * LANES] = u * u
-    grid[c + 4 * LANES] = u * u * (2.0**-136 if narrow else 2.0**-78)
-    for k in range(WIDE.shape[0]):
-        factor = inverse if WIDE[k, 0] == 1 else inverse * inverse
-        grid[c + (5 + k) * LANES] = factor * math.ldexp(1.0, int(-WIDE[k, 1]))
-
-
-@exact_kernel
+@inner_kernel
 def settle(c, integers, narrow, state, layout, feature, span):
     """Empty lane c: its whole numbers and its count of NaNs."""
     not_inlined()
-    flush(
-        integers,
-        ZERO,
-        NARROW if narrow else PLAIN,
-        c,
-        integers[_E + c],
-        state,
-        layout,
-        feature,
-        span,
-    )
+    table = NARROW if narrow else PLAIN
+    flush(integers, ZERO, table, c, integers[_E + c], state, layout, feature, span)
     if integers[_WIDE_E + c] != UNSET:
         flush(integers, WIDE_SUMS, WIDE, c, integers[_WIDE_E + c], state, layout, feature, span)
     state[NAN, feature] += integers[_TALLY + c]
     integers[_TALLY + c] = 0
 
 
-@exact_kernel
+@inner_kernel
 def move(c, E, floats, integers, narrow):
-    """Aim the (empty) lane c at E."""
+    """Aim the (empty) lane c at values whose squares add up to less than 4**E in a block."""
     not_inlined()
-    E = min(max(E, LOWEST_NARROW if narrow else LOWEST), HIGHEST)
+    E = min(max(E, LOWEST_NARROW), HIGHEST_NARROW) if narrow else min(max(E, LOWEST), HIGHEST)
     integers[_E + c] = E
-    aim(floats, c, E, narrow)
+    floats[c] = math.ldexp(1.0, int(E))
 
 
-@exact_kernel
-def widen(first, stop, floats, integers, narrow):
+@inner_kernel
+def widen(first, stop, floats, integers):
     """Have the wide grids of the lanes where the plain ones are."""
     not_inlined()
     for c in range(first, stop):
         if integers[_WIDE_E + c] != integers[_E + c]:
             integers[_WIDE_E + c] = integers[_E + c]
-            aim_wide(floats[PLAIN_GRID * LANES :], c, integers[_E + c], narrow)
+            floats[c + LANES] = floats[c]
             for k in range(WIDE.shape[0]):
                 integers[_WIDE_SUMS + c + k * LANES] = 0
 
 
-@exact_kernel
+@inner_kernel
+def fitting(squares, rows):
+    """The E for data of which so many rows have this sum of squares: twice what a block of them would need, or more."""
+    if not 0.0 < squares <= 1.7976931348623157e308:
+        return LOWEST if squares == 0.0 else HIGHEST
+    return (math.frexp(squares * (BLOCK / rows))[1] + 2) >> 1
+
+
+@inner_kernel
 def sweep(x, start, rows, stride, c, outside, floats, integers, narrow, state, layout, feature, span):
     """After a wide block: deposit what lay outside the window of lane c, and let its grid follow the data."""
     not_inlined()
-    top = floats[c + (PLAIN_GRID + 3) * LANES]
-    floor = floats[c + (PLAIN_GRID + 4) * LANES]
-    most = 0.0
+    top = floats[c + LANES] * floats[c + LANES]
+    floor = top * (2.0**-132 if narrow else 2.0**-74)
+    squares = 0.0
     for r in range(rows):
         v = np.float64(x[start + r * stride + c])
-        size = abs(v)
-        if size == np.inf:
+        if abs(v) == np.inf:
             state[POSINF if v > 0 else NEGINF, feature] += 1
-        elif size > 0.0:
-            most = max(most, size)
-            if outside:
-                w = v * v
-                if w >= top or w < floor:
-                    deposit(state, layout, feature, v, span)
-    E = math.frexp(most)[1]
-    if most > 0.0 and (E > integers[_E + c] or E + 8 < integers[_E + c]):
-        settle(c, integers, narrow, state, layout, feature, span)
-        move(c, E + 1, floats, integers, narrow)
+        elif v == v and v != 0.0:
+            w = v * v
+            squares += w
+            if outside and (w >= top or w < floor):
+                deposit(state, layout, feature, v, span)
+    if squares > 0.0:
+        E = fitting(squares, rows)
+        if E > integers[_E + c] or E + 8 < integers[_E + c]:
+            settle(c, integers, narrow, state, layout, feature, span)
+            move(c, E, floats, integers, narrow)
+
+
+@inner_kernel
+def begin(x, start, rows, stride, lanes, floats, integers):
+    """Empty the lanes, and aim them at what the first rows hold."""
+    not_inlined()
+    sample = min(rows, 16)
+    for c in range(lanes):
+        squares = 0.0
+        for r in range(sample):
+            w = np.float64(x[start + r * stride + c]) * np.float64(x[start + r * stride + c])
+            squares += w if w <= 1e300 else 0.0
+        move(c, fitting(squares, sample) if squares > 0.0 else ZERO, floats, integers, x.itemsize == 4)
+        integers[_WIDE_E + c] = UNSET
+        integers[_TALLY + c] = 0
+        for k in range(PLAIN.shape[0]):
+            integers[c + k * LANES] = 0
+    integers[_BLOCKS] = 0
+
+
+@inner_kernel
+def follow(step, failed, lanes, integers):
+    """Choose how to take the next block: the way that fits, and for longer each time that it is needed."""
+    integers[_FAILED] = max(integers[_FAILED] + 32 * failed - lanes, 0)
+    if step < 2 and integers[_FAILED] > 8 * lanes:
+        integers[_FAILED] = 0
+        integers[_STEP] = step + 1
+        integers[_NEXT] = min(2 * integers[_NEXT] + 8, 1024)
+        integers[_LEFT] = integers[_NEXT]
+    elif step > 0:
+        integers[_LEFT] -= 1
+        if integers[_LEFT] == 0:
+            integers[_STEP] = 0
+            integers[_FAILED] = 0
+    elif integers[_FAILED] == 0:
+        integers[_NEXT] = 0
+
+
+@inner_kernel
+def add_block(x, here, rows, stride, lanes, period, feature, floats, integers, state, layout, span):
+    """Add up to 64 rows."""
+    not_inlined()
+    narrow = x.itemsize == 4
+    wide_scales = floats[LANES:]
+    wide_sums = integers[_WIDE_SUMS:]
+    flags = integers[_FLAGS:]
+    ahead = BLOCK * stride
+    step = integers[_STEP]
+    if step == 0:
+        flagged = plain_block(x, here, rows, stride, ZERO, lanes, ahead, floats, integers, flags)
+    elif step == 1:
+        flagged = gaps_block(x, here, rows, stride, ZERO, lanes, ahead, floats, integers, flags)
+    else:
+        widen(ZERO, lanes, floats, integers)
+        flagged = wide_block(x, here, rows, stride, ZERO, lanes, ahead, wide_scales, wide_sums, flags)
+    failed = 0
+    if flagged:
+        for c in range(lanes):
+            if flags[c]:
+                failed += 1
+                if step < 2:
+                    widen(c, c + 1, floats, integers)
+                    wide_block(x, here, rows, stride, c, c + 1, ZERO, wide_scales, wide_sums, flags)
+                f = feature + c % period
+                sweep(x, here, rows, stride, c, flags[c] > 0, floats, integers, narrow, state, layout, f, span)
+    follow(step, failed, lanes, integers)
+    integers[_BLOCKS] += 1
+    if integers[_BLOCKS] == FLUSH:
+        finish(lanes, period, feature, integers, narrow, state, layout, span)
+
+
+@inner_kernel
+def finish(lanes, period, feature, integers, narrow, state, layout, span):
+    """Empty the lanes into the limbs of their features."""
+    not_inlined()
+    for c in range(lanes):
+        settle(c, integers, narrow, state, layout, feature + c % period, span)
+    integers[_BLOCKS] = 0
 
 
 @exact_kernel
-def scan(
-    x,
-    start,
-    outer,
-    step,
-    rows,
-    stride,
-    lanes,
-    period,
-    feature,
-    floats,
-    integers,
-    state,
-    layout,
-    span,
-):
+def scan(x, start, outer, step, rows, stride, lanes, period, feature, floats, integers, state, layout, span):
     """Add float32 or float64: element (o, r, c) is x[start + o*step + r*stride + c], of feature + c % period."""
-    narrow = x.itemsize == 4
-    wide_grid = floats[PLAIN_GRID * LANES :]
-    wide_sums = integers[_WIDE_SUMS:]
-    flags = integers[_FLAGS:]
-    size = floats[:lanes]  # borrowed: the grids are not set yet
-    for c in range(lanes):
-        size[c] = 0.0
-    for r in range(min(rows, 16)):
-        row = x[start + r * stride : start + r * stride + lanes]
-        for c in range(lanes):
-            w = abs(np.float64(row[c]))
-            size[c] = w if size[c] < w <= 1.7976931348623157e308 else size[c]
-    for c in range(lanes):
-        integers[_E + c] = math.frexp(size[c])[1] + 1 if size[c] > 0.0 else 0
-    for c in range(lanes):
-        move(c, integers[_E + c], floats, integers, narrow)
-        integers[_WIDE_E + c] = UNSET
-        integers[_TALLY + c] = 0
-    for k in range(PLAIN.shape[0]):
-        for c in range(lanes):
-            integers[c + k * LANES] = 0
-    blocks = 0
+    begin(x, start, rows, stride, lanes, floats, integers)
     for o in range(outer):
         for r in range(0, rows, BLOCK):
             here = start + o * step + r * stride
             count = min(BLOCK, rows - r)
-            ahead = BLOCK * stride
-            if integers[-2] > 0:
-                integers[-2] -= 1
-                widen(ZERO, lanes, floats, integers, narrow)
-                if wide_block(x, here, count, stride, ZERO, lanes, ahead, wide_grid, wide_sums, flags):
-                    for c in range(lanes):
-                        if flags[c]:
-                            f = feature + c % period
-                            sweep(
-                                x,
-                                here,
-                                count,
-                                stride,
-                                c,
-                                flags[c] > 0,
-                                floats,
-                                integers,
-                                narrow,
-                                state,
-                                layout,
-                                f,
-                                span,
-                            )
-            elif plain_block(x, here, count, stride, ZERO, lanes, ahead, floats, integers, flags):
-                bad = 0
-                for c in range(lanes):
-                    if flags[c]:
-                        bad += 1
-                        widen(c, c + 1, floats, integers, narrow)
-                        wide_block(x, here, count, stride, c, c + 1, ZERO, wide_grid, wide_sums, flags)
-                        f = feature + c % period
-                        sweep(
-                            x,
-                            here,
-                            count,
-                            stride,
-                            c,
-                            flags[c] > 0,
-                            floats,
-                            integers,
-                            narrow,
-                            state,
-                            layout,
-                            f,
-                            span,
-                        )
-                if bad * 4 > lanes:  # not data for the plain window: stay away from it, longer each time
-                    integers[-1] = min(2 * integers[-1] + 8, 1024)
-                    integers[-2] = integers[-1]
-                else:
-                    integers[-1] = 0
-            blocks += 1
-            if blocks == FLUSH:
-                for c in range(lanes):
-                    settle(c, integers, narrow, state, layout, feature + c % period, span)
-                blocks = 0
-    for c in range(lanes):
-        settle(c, integers, narrow, state, layout, feature + c % period, span)
+            add_block(x, here, count, stride, lanes, period, feature, floats, integers, state, layout, span)
+    finish(lanes, period, feature, integers, x.itemsize == 4, state, layout, span)
 
 
 @exact_kernel
@@ -484,60 +483,32 @@ def survey(x):
 
 @exact_kernel
 def scan_half(
-    x,
-    half,
-    start,
-    outer,
-    step,
-    rows,
-    stride,
-    lanes,
-    period,
-    feature,
-    floats,
-    integers,
-    tile,
-    state,
-    layout,
-    span,
+    x, half, start, outer, step, rows, stride, lanes, period, feature, floats, integers, tile, state, layout, span
 ):
     """Add float16 (``half``) or bfloat16, given as their bits in uint16: widened into ``tile``, then as float32."""
-    bits = tile.view(np.uint32)
-    most = len(tile) // lanes
+    fresh = True
     for o in range(outer):
-        for r in range(0, rows, most):
-            count = min(most, rows - r)
+        for r in range(0, rows, BLOCK):
+            count = min(BLOCK, rows - r)
             for i in range(count):
                 here = start + o * step + (r + i) * stride
                 row = x[here : here + lanes]
-                wide = bits[i * lanes : (i + 1) * lanes]
-                for c in range(lanes):
-                    wide[c] = np.uint32(row[c]) << 16
+                wide = tile[i * lanes : (i + 1) * lanes]
                 if half:
-                    scaled = tile[i * lanes : (i + 1) * lanes]
                     for c in range(lanes):
-                        whole = np.int32(row[c])
-                        size = whole & 0x7FFF
-                        # exponent and fraction move to their place; 2**112 mends the bias, subnormals included
-                        wide[c] = np.uint32(size << 13) if size < 0x7C00 else np.uint32((size << 13) | 0x7F800000)
-                        scaled[c] *= np.float32(2.0**112) if size < 0x7C00 else np.float32(1.0)
-                        scaled[c] = -scaled[c] if whole & 0x8000 else scaled[c]
-            scan(
-                tile,
-                ZERO,
-                ONE,
-                ZERO,
-                count,
-                lanes,
-                lanes,
-                period,
-                feature,
-                floats,
-                integers,
-                state,
-                layout,
-                span,
-            )
+                        size = np.uint32((np.int32(row[c]) & 0x7FFF) << 13)  # exponent and fraction at their place
+                        value = size.view(np.float32) * np.float32(2.0**112)  # mends the bias, subnormals included
+                        special = np.uint32(size | np.uint32(0x7F800000)).view(np.float32)  # infinities and NaNs
+                        value = value if size < np.uint32(0x0F800000) else special
+                        wide[c] = value if row[c] < 0x8000 else -value
+                else:
+                    for c in range(lanes):
+                        wide[c] = np.uint32(np.int64(row[c]) << 16).view(np.float32)
+            if fresh:
+                begin(tile, ZERO, count, lanes, lanes, floats, integers)
+                fresh = False
+            add_block(tile, ZERO, count, lanes, lanes, period, feature, floats, integers, state, layout, span)
+    finish(lanes, period, feature, integers, True, state, layout, span)
 
 
 # ---------------------------------------------------------------------------------------------- integers
@@ -592,7 +563,7 @@ MIDDLE = np.array([[1, 0, 0], [2, 32, 0], [2, 16, 1], [2, 0, 0]])
 LONG = np.array([[1, 44, 0], [1, 22, 0], [1, 0, 0], [2, 88, 0], [2, 66, 1], [2, 44, 0], [2, 22, 1], [2, 0, 0]])
 
 
-@exact_kernel
+@inner_kernel
 def empty_integers(itemsize, sums, lanes, period, feature, state, layout, span):
     """Move the whole numbers of every lane into the limbs."""
     table = SHORT if itemsize <= 2 else MIDDLE if itemsize == 4 else LONG
@@ -619,12 +590,12 @@ def scan_weighted(x, weights, rows, lanes, feature, state, layout, span):
             elif whole > 0:
                 put(state, layout[4], layout[5], f, exponent, whole, span, WEIGHT)
                 if v != 0.0:
-                    size, power = split(abs(v), layout[6])
+                    size, power = split(v, layout[6])
                     sign = 1 if v > 0 else -1
                     put_product(state, layout, f, exponent, power, w1, w0, size, sign, span)
 
 
-@exact_kernel
+@inner_kernel
 def put_product(state, layout, f, exponent, power, w1, w0, size, sign, span):
     """Add w*x and w*x**2, where w = (w1 * 2**27 + w0) * 2**exponent and |x| = size * 2**power."""
     x1, x0 = size >> 27, size & 0x7FFFFFF

@@ -17,15 +17,16 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
 from fastnorm._jit import INTERPRETED, vector_bytes
 
-LANES = 256  # lanes that a tile may have; per-lane arrays keep quantity k of lane c at [c + k * LANES]
+#: Per-lane arrays keep quantity k of lane c, of at most 512, at [c + k * LANES]: not all k in the same cache set.
+LANES = 520
 
 _INT64 = ir.IntType(64)
 _BYTE_POINTER = ir.IntType(8).as_pointer()
 _DOUBLE = ir.DoubleType()
-_ROUND = 1.5 * 2.0**54  # adding it rounds to a multiple of 4; see _integer
 
 
 class Vector:
@@ -56,6 +57,9 @@ class Vector:
     def __mul__(self, other: Vector | float) -> Vector:
         return self._emit("fmul", other)
 
+    def __neg__(self) -> Vector:
+        return Vector(self.builder, self.builder.fneg(self.value))
+
     def __lt__(self, other: Vector | float) -> Vector:
         return self._compare("<", other)
 
@@ -85,34 +89,30 @@ def where(condition: Any, yes: Any, no: Any) -> Any:
     return Vector(condition.builder, condition.builder.select(condition.value, yes, no))
 
 
-def larger(left: Any, right: Any) -> Any:
-    """Maximum that keeps ``right`` where ``left`` is NaN."""
-    return where(right < left, left, right)
-
-
 def smaller(left: Any, right: Any) -> Any:
     """Minimum that keeps ``right`` where ``left`` is NaN."""
     return where(left < right, left, right)
 
 
-def not_zero(value: Any, size: Any) -> Any:
-    """``size`` where ``value`` is not zero, else NaN, which ``smaller`` passes over."""
+def below(value: Any) -> Any:
+    """The number next to the absolute value, towards zero; NaN, which ``smaller`` passes over, for zero itself."""
     if not isinstance(value, Vector):
-        return size if value != 0 else np.nan
-    builder, kind = size.builder, size.value.type
-    bits = ir.VectorType(ir.IntType(32 if kind.element == ir.FloatType() else 64), kind.count)
-    zero = builder.sext((value == 0.0).value, bits)  # all ones is a NaN: one instruction, no constant
-    return Vector(builder, builder.bitcast(builder.or_(zero, builder.bitcast(size.value, bits)), kind))
+        return abs(value) if value != 0 else np.nan  # the next number is as good: see docs/exactness.md
+    builder, kind = value.builder, value.value.type
+    size = 32 if kind.element == ir.FloatType() else 64
+    bits = ir.VectorType(ir.IntType(size), kind.count)
+    whole = builder.and_(builder.bitcast(value.value, bits), ir.Constant(bits, [(1 << (size - 1)) - 1] * kind.count))
+    return Vector(builder, builder.bitcast(builder.add(whole, ir.Constant(bits, [-1] * kind.count)), kind))
 
 
-def magnitude(value: Any) -> Any:
-    """Absolute value."""
-    if not isinstance(value, Vector):
-        return abs(value)
-    kind = value.value.type
-    name = f"llvm.fabs.v{kind.count}f{32 if kind.element == ir.FloatType() else 64}"
-    function = cgutils.get_or_insert_function(value.builder.module, ir.FunctionType(kind, [kind]), name)
-    return Vector(value.builder, value.builder.call(function, [value.value]))
+def fused(x: Any, y: Any, z: Any) -> Any:
+    """``x * y + z``, in one instruction where the processor has it; for products that are exact in either case."""
+    if not isinstance(z, Vector):
+        return x * y + z
+    kind = z.value.type
+    name = f"llvm.fmuladd.v{kind.count}f64"
+    function = cgutils.get_or_insert_function(z.builder.module, ir.FunctionType(kind, [kind] * 3), name)
+    return Vector(z.builder, z.builder.call(function, [x.value, y.value, z.value]))
 
 
 def double(value: Any) -> Any:
@@ -125,25 +125,31 @@ def double(value: Any) -> Any:
     return Vector(value.builder, value.builder.fpext(value.value, kind))
 
 
-def _integer(value: Vector) -> ir.Value:
-    """Whole numbers up to 2**53 in absolute value, as int64: AVX2 has no such instruction.
+def _soon(
+    builder: ir.IRBuilder,
+    start: ir.Value,
+    stride: ir.Value,
+    first: ir.Value,
+    stop: ir.Value,
+    c: ir.Value,
+    ahead: ir.Value,
+    width: int,
+) -> tuple[ir.Value, ir.Value]:
+    """Where to prefetch while the lanes at ``c`` are done, and how far to go on with each row.
 
-    Split at a multiple of 4, so that each part is the mantissa of a sum with a power of two.
+    In the order of memory where that is possible, so that the processor's own prefetchers help: a contiguous block is
+    walked from its begin to its end, and of a block with as many lanes as 64 vectors, a row for each vector of lanes.
+    Otherwise the lanes at ``c`` of the block ahead, row by row.
     """
-    builder = value.builder
-    wide = ir.VectorType(_INT64, value.value.type.count)
-
-    def bits(item: Vector) -> ir.Value:
-        return builder.bitcast(item.value, wide)
-
-    def constant(number: float) -> ir.Value:
-        return ir.Constant(wide, [int(np.float64(number).view(np.int64))] * wide.count)
-
-    high = value + _ROUND
-    low = (value - (high - _ROUND)) + _ROUND / 4
-    fours = builder.sub(bits(high), constant(_ROUND))
-    ones = builder.sub(bits(low), constant(_ROUND / 4))
-    return builder.add(builder.shl(fours, ir.Constant(wide, [2] * wide.count)), ones)
+    lanes = builder.sub(stop, first)
+    block = builder.add(start, ahead)
+    done = builder.sub(c, first)
+    contiguous = builder.icmp_signed("==", stride, lanes)
+    by_row = builder.icmp_signed("==", lanes, _INT64(64 * width))
+    linear = builder.add(builder.add(block, first), builder.mul(done, _INT64(64)))
+    row = builder.add(builder.add(block, first), builder.mul(builder.sdiv(done, _INT64(width)), stride))
+    at = builder.select(contiguous, linear, builder.select(by_row, row, builder.add(block, c)))
+    return at, builder.select(builder.or_(contiguous, by_row), _INT64(width), stride)
 
 
 @contextmanager
@@ -153,10 +159,12 @@ def _rows(
     first: ir.Value,
     rows: ir.Value,
     stride: ir.Value,
-    ahead: ir.Value,
+    soon: ir.Value,
+    then: ir.Value,
 ) -> Iterator[ir.Value]:
-    """A loop over at least one row: yields the index of its element, after a prefetch of the one ``ahead`` of it."""
+    """A loop over at least one row: yields the index of its element, prefetches from ``soon`` in steps of ``then``."""
     position = cgutils.alloca_once_value(builder, first)
+    fetched = cgutils.alloca_once_value(builder, soon)
     left = cgutils.alloca_once_value(builder, rows)
     body, after = builder.append_basic_block("rows"), builder.append_basic_block("rows.end")
     builder.branch(body)
@@ -165,10 +173,19 @@ def _rows(
     i32 = ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [_BYTE_POINTER, i32, i32, i32])
     prefetch = builder.module.declare_intrinsic("llvm.prefetch", [_BYTE_POINTER], kind)
-    soon = builder.bitcast(builder.gep(x, [builder.add(here, ahead)]), _BYTE_POINTER)
-    builder.call(prefetch, [soon, i32(0), i32(3), i32(1)])
+    there = builder.load(fetched)
+    builder.call(
+        prefetch,
+        [
+            builder.bitcast(builder.gep(x, [there]), _BYTE_POINTER),
+            i32(0),
+            i32(3),
+            i32(1),
+        ],
+    )
     yield here
     builder.store(builder.add(here, stride), position)
+    builder.store(builder.add(there, then), fetched)
     builder.store(builder.sub(builder.load(left), _INT64(1)), left)
     again = builder.cbranch(builder.icmp_signed(">", builder.load(left), _INT64(0)), body, after)
     again.set_metadata("llvm.loop", _not_unrolled(builder.module))
@@ -183,32 +200,58 @@ def _not_unrolled(module: ir.Module) -> Any:
     return node
 
 
-class RowLoop:
-    """A step with what surrounds it: the constants of a lane, the sums that start at 0, and the verdict.
+def _whole(after: Any, before: Any) -> Any:
+    """How many units lie between two numbers of one binade: the difference of their bits."""
+    if not isinstance(after, Vector):
+        return int(np.float64(after).view(np.int64)) - int(np.float64(before).view(np.int64))
+    builder, wide = after.builder, ir.VectorType(_INT64, after.value.type.count)
+    return builder.sub(builder.bitcast(after.value, wide), builder.bitcast(before.value, wide))
 
-    Per-lane arrays: ``grid`` holds the constants, then one factor a sum which makes it a whole number;
-    ``sums`` takes the whole numbers; ``flags`` one number a lane: 0 when its block was added. ``step(value, constants,
-    state)`` returns the new state: the sums and what follows them, or, where a ``watch`` does the latter in a loop of
-    its own (so that all fits the registers), the sums alone. ``finish`` gets
-    ``(constants, sums, rest)``, where ``rest`` follows the sums, and returns ``(keep, flag, tally)``:
-    whether the sums count (None: always), what to put into ``flags[c]`` and what to add to ``flags[c + LANES]``.
+
+def _number(value: Vector) -> ir.Value:
+    """Small whole numbers as integers: AVX2 has no instruction for that."""
+    ones = Vector(value.builder, ir.Constant(value.value.type, [2.0**52] * value.value.type.count))
+    return _whole(value + ones, ones)
+
+
+class RowLoop:
+    """A step with what surrounds it: where the sums start, the window, and the verdict.
+
+    A sum is described by ``(power, unit, twice, halves)``: its unit is ``2**unit * scale**power`` with the power of two
+    ``scale`` of a lane, and it starts at ``halves * 2**51`` units, so that it stays in a binade where floats are a unit
+    apart. ``window`` has ``(power, number)`` for each constant ``number * scale**power``.
+
+    Per-lane arrays: ``scales``; ``sums`` takes the sums in their units; ``flags`` one number a lane: 0 when its block
+    was added. ``step(value, constants, state)`` returns the new state: the sums and what follows them, or, where a
+    ``watch`` does the latter in a loop of its own (so that all fits the registers), the sums alone. ``finish`` gets
+    ``(constants, sums, rest)``, where ``rest`` follows the sums, and returns ``(keep, flag, tally)``: whether the sums
+    count (None: always), what to put into ``flags[c]`` and what to add to ``flags[c + LANES]``.
     """
 
     def __init__(
         self,
         step: Callable[..., Any],
-        constants: int,
-        sums: int,
+        table: NDArray[np.int64],
+        window: Sequence[tuple[int, float]],
         rest: Sequence[Any],
         finish: Callable[..., Any],
         watch: Callable[..., Any] | None = None,
     ) -> None:
-        everything = slice(0, sums + len(rest))
-        self.loops = [(step, everything)] if watch is None else [(step, slice(0, sums)), (watch, slice(sums, None))]
-        self.constants = constants
-        self.sums = sums
+        self.sums = len(table)
+        self.starts = [(int(power), float(halves) * 2.0 ** (int(unit) + 51)) for power, unit, _, halves in table]
+        self.window = tuple(window)
         self.rest = tuple(rest)
         self.finish = finish
+        everything = slice(0, self.sums + len(rest))
+        first, second = slice(0, self.sums), slice(self.sums, None)
+        self.loops = [(step, everything)] if watch is None else [(step, first), (watch, second)]
+
+    def _scaled(self, scale: Any) -> tuple[list[Any], list[Any]]:
+        """Where the sums start, and the constants of the window."""
+        powers = {1: scale, 2: scale * scale}
+        return [powers[power] * number for power, number in self.starts], [
+            powers[power] * number for power, number in self.window
+        ]
 
     def interpret(
         self,
@@ -219,23 +262,22 @@ class RowLoop:
         first: int,
         stop: int,
         ahead: int,
-        grid: Any,
+        scales: Any,
         sums: Any,
         flags: Any,
     ) -> int:
         """The loop in plain Python, lane by lane: how many lanes of ``first:stop`` have a flag."""
         flagged = 0
         for c in range(first, stop):
-            per_lane = [float(grid[c + k * LANES]) for k in range(self.constants + self.sums)]
-            constants, factors = per_lane[: self.constants], per_lane[self.constants :]
-            state = [0.0] * self.sums + list(self.rest)
+            starts, constants = self._scaled(float(scales[c]))
+            state = starts + list(self.rest)
             for step, part in self.loops:
                 for r in range(rows):
                     state[part] = step(float(x[start + r * stride + c]), constants, state[part])
             keep, flag, tally = self.finish(constants, state[: self.sums], state[self.sums :])
             if keep is None or keep:
                 for k in range(self.sums):
-                    sums[c + k * LANES] += int(state[k] * factors[k])
+                    sums[c + k * LANES] += _whole(state[k], starts[k])
             flags[c] = int(flag)
             flags[c + LANES] += int(tally)
             flagged += flags[c] != 0
@@ -243,7 +285,7 @@ class RowLoop:
 
     def emit(self, builder: ir.IRBuilder, arguments: Sequence[ir.Value], element: ir.Type) -> ir.Value:
         """The loop as vector code: full vectors first, then halves down to one lane."""
-        x, start, rows, stride, first, stop, ahead, grid, sums, flags = arguments
+        first, stop = arguments[4:6]
         lane = cgutils.alloca_once_value(builder, first)
         flagged = cgutils.alloca_once_value(builder, _INT64(0))
         width = vector_bytes() // (4 if element == ir.FloatType() and self.sums <= 4 else 8)  # else: spills
@@ -258,7 +300,7 @@ class RowLoop:
             builder.cbranch(fits(), body, after)
             builder.position_at_end(body)
             c = builder.load(lane)
-            any_flag = self._emit_strip(builder, x, start, rows, stride, c, ahead, grid, sums, flags, element, width)
+            any_flag = self._emit_strip(builder, arguments, c, element, width)
             builder.store(builder.add(builder.load(flagged), any_flag), flagged)
             builder.store(builder.add(c, count), lane)
             builder.cbranch(fits(), body, after)
@@ -267,20 +309,9 @@ class RowLoop:
         return builder.load(flagged)
 
     def _emit_strip(
-        self,
-        builder: ir.IRBuilder,
-        x: ir.Value,
-        start: ir.Value,
-        rows: ir.Value,
-        stride: ir.Value,
-        c: ir.Value,
-        ahead: ir.Value,
-        grid: ir.Value,
-        sums: ir.Value,
-        flags: ir.Value,
-        element: ir.Type,
-        width: int,
+        self, builder: ir.IRBuilder, arguments: Sequence[ir.Value], c: ir.Value, element: ir.Type, width: int
     ) -> ir.Value:
+        x, start, rows, stride, first, stop, ahead, scales, sums, flags = arguments
         doubles = ir.VectorType(_DOUBLE, width)
         integers = ir.VectorType(_INT64, width)
 
@@ -301,16 +332,18 @@ class RowLoop:
         def store(base: ir.Value, index: ir.Value, value: ir.Value) -> None:
             builder.store(value, address(base, index, value.type)).align = 8
 
-        constants = [Vector(builder, load(grid, at(k), doubles)) for k in range(self.constants)]
+        starts, constants = self._scaled(Vector(builder, load(scales, c, doubles)))
         slots = []
-        for initial in (0.0,) * self.sums + self.rest:
-            kind = ir.VectorType(ir.FloatType(), width) if isinstance(initial, np.float32) else doubles
-            slot = cgutils.alloca_once(builder, kind)
-            builder.store(ir.Constant(kind, [float(initial)] * width), slot)
-            slots.append(slot)
-        first = builder.add(start, c)
+        for initial in (*starts, *self.rest):
+            if isinstance(initial, Vector):
+                value = initial.value
+            else:
+                kind = ir.VectorType(ir.FloatType(), width) if isinstance(initial, np.float32) else doubles
+                value = ir.Constant(kind, [float(initial)] * width)
+            slots.append(cgutils.alloca_once_value(builder, value))
+        soon, then = _soon(builder, start, stride, first, stop, c, ahead, width)
         for step, part in self.loops:
-            with _rows(builder, x, first, rows, stride, ahead) as here:
+            with _rows(builder, x, builder.add(start, c), rows, stride, soon, then) as here:
                 value = Vector(builder, load(x, here, ir.VectorType(element, width)))
                 state = [Vector(builder, builder.load(slot)) for slot in slots[part]]
                 for slot, new in zip(slots[part], step(value, constants, state), strict=True):
@@ -318,15 +351,14 @@ class RowLoop:
         state = [Vector(builder, builder.load(slot)) for slot in slots]
         keep, flag, tally = self.finish(constants, state[: self.sums], state[self.sums :])
         for k in range(self.sums):
-            factor = Vector(builder, load(grid, at(self.constants + k), doubles))
-            whole = _integer(state[k] * factor)
+            whole = _whole(state[k], starts[k])
             if keep is not None:
                 whole = builder.select(keep.value, whole, ir.Constant(integers, [0] * width))
             add_to(sums, at(k), whole)
-        flag = _integer(flag)
+        flag = _number(flag)
         store(flags, c, flag)
         if isinstance(tally, Vector):
-            add_to(flags, at(1), _integer(tally))
+            add_to(flags, at(1), _number(tally))
         raised = builder.icmp_signed("!=", flag, ir.Constant(integers, [0] * width))
         return builder.zext(builder.bitcast(raised, ir.IntType(width)), _INT64)
 
@@ -334,7 +366,7 @@ class RowLoop:
 def row_loop(**by_element: RowLoop) -> Any:
     """One kernel for each element type of ``x``: ``row_loop(float32=..., float64=...)``.
 
-    The kernel's arguments are ``(x, start, rows, stride, first, stop, ahead, grid, sums, flags)``: lane c of row r is
+    The kernel's arguments are ``(x, start, rows, stride, first, stop, ahead, scales, sums, flags)``: lane c of row r is
     ``x[start + r * stride + c]``, lanes ``first:stop`` are done, and memory ``ahead`` elements further is prefetched.
     """
     if INTERPRETED:
@@ -350,7 +382,7 @@ def row_loop(**by_element: RowLoop) -> Any:
         first: Any,
         stop: Any,
         ahead: Any,
-        grid: Any,
+        scales: Any,
         sums: Any,
         flags: Any,
     ) -> Any:
@@ -364,7 +396,7 @@ def row_loop(**by_element: RowLoop) -> Any:
             return loop.emit(builder, items, context.get_data_type(x.dtype))
 
         number = types.int64
-        return number(x, number, number, number, number, number, number, grid, sums, flags), codegen
+        return number(x, number, number, number, number, number, number, scales, sums, flags), codegen
 
     return kernel
 
