@@ -161,20 +161,21 @@ class _Scanner:
     """A worker's scratch and state, bound to the kernel for one dtype."""
 
     def __init__(self, dtype: np.dtype[Any], state: _State) -> None:
-        from fastnorm._kernels import exact
+        from fastnorm._kernels import exact, integers, steps, weights
 
         if _TINY[0] * 1.0 == 0.0:
             raise RuntimeError(
                 "this thread flushes subnormal numbers to zero (FTZ/DAZ, set by another library, e.g. "
                 "torch.set_flush_denormal(True)), so that sums cannot be exact; turn that off around fastnorm"
             )
-        self.kernels = exact
+        self.scan, self.scan_half, self.survey = exact.scan, exact.scan_half, exact.survey
+        self.scan_integer, self.scan_weighted = integers.scan_integer, weights.scan_weighted
         self.state = state
         self.seen = 0
         self.integers = np.zeros(exact.INTEGERS, np.int64)
         self.floats = np.empty(exact.FLOATS)
         self.half = dtype.kind in "fV" and dtype.itemsize == 2
-        self.tile = np.empty(exact.BLOCK * 512, np.float32) if self.half else None
+        self.tile = np.empty(steps.BLOCK * 512, np.float32) if self.half else None
         self.is_float16 = dtype.kind == "f"
         self.is_integer = dtype.kind in "biu"
         self.mask = 0xFFFFF if dtype == np.uint64 else -1
@@ -189,9 +190,9 @@ class _Scanner:
         state = self.state
         self._saw(tile.outer * tile.rows * tile.lanes)
         if self.is_integer:
-            self.kernels.scan_integer(flat, self.mask, *tile, self.integers, state.rows, state.layout, state.span)
+            self.scan_integer(flat, self.mask, *tile, self.integers, state.rows, state.layout, state.span)
         elif self.half:
-            self.kernels.scan_half(
+            self.scan_half(
                 flat,
                 self.is_float16,
                 *tile,
@@ -203,12 +204,12 @@ class _Scanner:
                 state.span,
             )
         else:
-            self.kernels.scan(flat, *tile, self.floats, self.integers, state.rows, state.layout, state.span)
+            self.scan(flat, *tile, self.floats, self.integers, state.rows, state.layout, state.span)
 
     def add_weighted(self, flat: Array, weights: Array, rows: int, columns: int, feature: int) -> None:
         state = self.state
         self._saw(rows * columns)
-        self.kernels.scan_weighted(flat, weights, rows, columns, feature, state.rows, state.layout, state.span)
+        self.scan_weighted(flat, weights, rows, columns, feature, state.rows, state.layout, state.span)
 
 
 def count(array: Array, kept: tuple[int, ...], weights: Array | None, threads: int | None) -> Counted:
@@ -379,7 +380,7 @@ class Running:
         """Add the rows of a C-contiguous 2-D array, unless it has a value that is refused: 1 for NaN, 2 for inf."""
         flat = x.reshape(-1).view()
         flat.flags.writeable = False
-        if refused and self._scanner.kernels.survey(flat) & refused:
+        if refused and self._scanner.survey(flat) & refused:
             return False
         rows, n = x.shape
         whole = Tile(0, 1, 0, rows, n, n, n, 0)

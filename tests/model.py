@@ -15,7 +15,7 @@ import numba
 import numpy as np
 
 from fastnorm import _sums
-from fastnorm._kernels import exact
+from fastnorm._kernels import steps
 
 power_of_two = functools.cache(naive.power_of_two)
 
@@ -147,9 +147,9 @@ class Number:
 
 def keep_numbers(monkeypatch):
     """Have the steps leave a number of a model, or a float16, as wide as it is."""
-    widen = exact.double
+    widen = steps.double
     kinds = (Number, np.float16)
-    monkeypatch.setattr(exact, "double", lambda v: v if isinstance(v, kinds) else widen(v))
+    monkeypatch.setattr(steps, "double", lambda v: v if isinstance(v, kinds) else widen(v))
 
 
 # ------------------------------------------------------------------------------------------ formats
@@ -229,7 +229,7 @@ def narrow(bits, data, log_rows):
     """The slices of float32: one of the square, rounded to the unit in which a budget ends its binade."""
     whole = bits - 3 - log_rows // 2
     table = ((1, -whole, 0, 3), (2, 2 - bits, 0, 3), (2, -2 * whole, 0, 3))
-    return Slicing("narrow", exact._narrow_step, table, (1,), 1, 1 << log_rows, bits, data, whole - data + 1)
+    return Slicing("narrow", steps._narrow_step, table, (1,), 1, 1 << log_rows, bits, data, whole - data + 1)
 
 
 def plain(bits, log_rows):
@@ -241,7 +241,7 @@ def plain(bits, log_rows):
         ("p", 0, 3), ("q", 0, 3), ("s", 0, 3),
         ("pp", 0, 2), ("pq", 1, 3), ("ps", 1, 3), ("qq", 0, 2), ("qs", 1, 3), ("ss", 0, 2),
     ])  # fmt: skip
-    return Slicing("plain", exact._plain_step, table, (0, 1), 3, 1 << log_rows, bits, bits, s - bits + 1)
+    return Slicing("plain", steps._plain_step, table, (0, 1), 3, 1 << log_rows, bits, bits, s - bits + 1)
 
 
 def wide(bits, data, log_rows, k, name="wide"):
@@ -250,7 +250,7 @@ def wide(bits, data, log_rows, k, name="wide"):
         ("p", 0, 3), ("q", 0, 3), ("r", 0, 3), ("s", 0, 3),
         ("pp", 0, 2), ("pq", 1, 3), ("pr+qq", 0, 3), ("ps+qr", 1, 3), ("qs+rr", 0, 3), ("rs", 1, 3), ("ss", 0, 2),
     ])  # fmt: skip
-    return Slicing(name, exact._wide_step, table, (0, 1, 2), None, 1 << log_rows, bits, data, 4 * k + 2 - data)
+    return Slicing(name, steps._wide_step, table, (0, 1, 2), None, 1 << log_rows, bits, data, 4 * k + 2 - data)
 
 
 NARROW, PLAIN = narrow(53, 24, 6), plain(53, 6)

@@ -25,16 +25,16 @@ from model import (
     wide,
 )
 
-from fastnorm._kernels import exact
+from fastnorm._kernels import exact, steps, vector
 
 SEED = 40
-LOOPS = {"narrow": exact._narrow, "plain": exact._plain, "wide": exact._wide, "wide narrow": exact._wide_narrow}
-TABLES = {"narrow": exact.NARROW, "plain": exact.PLAIN, "wide": exact.WIDE, "wide narrow": exact.WIDE}
+LOOPS = {"narrow": steps._narrow, "plain": steps._plain, "wide": steps._wide, "wide narrow": steps._wide_narrow}
+TABLES = {"narrow": steps.NARROW, "plain": steps.PLAIN, "wide": steps.WIDE, "wide narrow": steps.WIDE}
 BLOCKS = {
-    "narrow": exact.plain_block,
-    "plain": exact.plain_block,
-    "wide": exact.wide_block,
-    "wide narrow": exact.wide_block,
+    "narrow": steps.plain_block,
+    "plain": steps.plain_block,
+    "wide": steps.wide_block,
+    "wide narrow": steps.wide_block,
 }
 
 SMALL_NARROW, SMALL_PLAIN = narrow(11, 5, 2), plain(11, 2)
@@ -240,7 +240,7 @@ def test_the_kernels_use_the_grid_of_the_proof(slicing):
         starts, window = loop._scaled(math.ldexp(1.0, E))
         assert [slicing.start(k) * slicing.unit(k, E) for k in range(loop.sums)] == [Fraction(s) for s in starts]
         assert slicing.window(E) == [Fraction(number) for number in window]
-    assert (slicing.rows, slicing.step) == (exact.BLOCK, loop.loops[0][0])
+    assert (slicing.rows, slicing.step) == (steps.BLOCK, loop.loops[0][0])
 
 
 def exponents(slicing):
@@ -277,12 +277,12 @@ def worst_blocks(slicing, E):
     rng = random.Random(SEED)
     values = worst_values(slicing, E)
     for value in values:
-        yield [value] * exact.BLOCK
-        yield [-value] * exact.BLOCK
+        yield [value] * steps.BLOCK
+        yield [-value] * steps.BLOCK
     below = E - 3 if slicing.square is not None else E
     for _ in range(40):
-        yield [rng.choice((1, -1)) * rng.choice(values) for _ in range(exact.BLOCK)]
-        bits = [1 + Fraction(rng.getrandbits(slicing.data - 1), 1 << (slicing.data - 1)) for _ in range(exact.BLOCK)]
+        yield [rng.choice((1, -1)) * rng.choice(values) for _ in range(steps.BLOCK)]
+        bits = [1 + Fraction(rng.getrandbits(slicing.data - 1), 1 << (slicing.data - 1)) for _ in range(steps.BLOCK)]
         block = [float(b * naive.power_of_two(below - rng.randint(1, slicing.reach - (E - below)))) for b in bits]
         yield [Fraction(v) for v in (np.array(block, np.float32).tolist() if slicing.data == 24 else block)]
 
@@ -292,10 +292,10 @@ def in_columns(slicing, blocks, E, loop):
     kind = np.float32 if slicing.data == 24 else np.float64
     lanes = len(blocks)
     x = np.array([[float(v) for v in block] for block in blocks], kind).T.ravel()
-    scales = np.full(exact.LANES, math.ldexp(1.0, E))
-    sums, flags = np.zeros(len(slicing.table) * exact.LANES, np.int64), np.zeros(2 * exact.LANES, np.int64)
-    loop(x, 0, exact.BLOCK, lanes, 0, lanes, 0, scales, sums, flags)
-    return flags[:lanes].tolist(), sums.reshape(len(slicing.table), exact.LANES)[:, :lanes].T.tolist()
+    scales = np.full(vector.LANES, math.ldexp(1.0, E))
+    sums, flags = np.zeros(len(slicing.table) * vector.LANES, np.int64), np.zeros(2 * vector.LANES, np.int64)
+    loop(x, 0, steps.BLOCK, lanes, 0, lanes, 0, scales, sums, flags)
+    return flags[:lanes].tolist(), sums.reshape(len(slicing.table), vector.LANES)[:, :lanes].T.tolist()
 
 
 @pytest.mark.parametrize("slicing", REAL, **named)
@@ -331,7 +331,7 @@ def test_the_real_steps_round_nothing_on_the_worst_blocks(slicing, fused):
 def test_the_bounds_of_the_plain_step_are_reached():
     """Q² fills its binade to the end and QS to the begin; PQ leaves less than a millionth."""
     blocks = list(worst_blocks(PLAIN, 0))
-    _, sums = in_columns(PLAIN, blocks, 0, exact.plain_block)
+    _, sums = in_columns(PLAIN, blocks, 0, steps.plain_block)
     largest, least = ([pick(column) for column in zip(*sums, strict=True)] for pick in (max, min))
     assert (2**52, -(2**51)) == (largest[6], least[7])
     assert 2**51 * (1 - 1e-6) < largest[4] < 2**51

@@ -11,7 +11,7 @@ from model import sums_of
 from strategies import UNJITTED
 
 from fastnorm import Moments, _reduce, _sums
-from fastnorm._kernels import exact
+from fastnorm._kernels import exact, steps
 from fastnorm._layout import Tile
 
 SEED = 40
@@ -31,7 +31,7 @@ def scanned(x, *tiles, features=1):
     return state.counted(sum(tile.outer * tile.rows for tile in tiles))
 
 
-LONG = exact.BLOCK * (exact.FLUSH + 1)  # rows: one block more than an int64 is trusted with
+LONG = steps.BLOCK * (exact.FLUSH + 1)  # rows: one block more than an int64 is trusted with
 
 
 @pytest.mark.parametrize("odd", [None, 2.0**-30], ids=["plain", "wide"])
@@ -54,9 +54,9 @@ def test_long_runs_at_the_top_of_the_window_are_exact(dtype, odd):
 def test_values_around_the_floor_of_the_window_are_exact(dtype):
     """One large value a block, and beside it values of every depth with a bit at their end: a column for each depth."""
     depths = np.arange(10, 30)
-    x = np.ldexp(dtype.type(1) + np.finfo(dtype).eps, -np.broadcast_to(depths, (3 * exact.BLOCK, len(depths))))
-    x[:: exact.BLOCK] = 1.0
-    x[5 :: exact.BLOCK] = 0.0
+    x = np.ldexp(dtype.type(1) + np.finfo(dtype).eps, -np.broadcast_to(depths, (3 * steps.BLOCK, len(depths))))
+    x[:: steps.BLOCK] = 1.0
+    x[5 :: steps.BLOCK] = 0.0
     expected = [(f.total, f.squares) for f in naive.moments(x).features]
     assert expected == sums_of(Moments.of(x.astype(dtype))._counted)
 
@@ -67,7 +67,7 @@ def test_blocks_around_the_budget_are_exact(dtype):
     sizes = np.array([0.9, 0.99, 1.0, 1.01, 1.1, 1.25, 1.5, 1.75, 1.99, 2.0, 3.0, 4.0])
     p = np.round(sizes * 2**22 - 1) / 2**22  # E is 3, as above
     rest = 2.0**-23 - 2.0**-52 if dtype == DOUBLE else 0.0
-    x = np.broadcast_to(p + rest, (5 * exact.BLOCK, len(sizes))).astype(dtype)
+    x = np.broadcast_to(p + rest, (5 * steps.BLOCK, len(sizes))).astype(dtype)
     x[:16] = 0.6
     expected = [(f.total, f.squares) for f in naive.moments(x).features]
     tile = Tile(0, 1, 0, len(x), len(sizes), len(sizes), len(sizes), 0)

@@ -13,7 +13,7 @@ from strategies import UNJITTED
 from test_kernels import BORDERS, bordering
 
 from fastnorm import Moments, Normalization, _reduce
-from fastnorm._kernels import exact
+from fastnorm._kernels import exact, integers, limbs, steps, vector
 
 SEED = 40
 TOP = 1 - 2.0**-53  # the largest float64 below 1
@@ -23,7 +23,7 @@ MOST_PUTS = 7  # sums of one side an element can leave behind; each raises a lim
 
 
 move, widen, fitting = entry(exact.move), entry(exact.widen), entry(exact.fitting)
-put, split, deposit = entry(exact.put), entry(exact.split), entry(exact.deposit)
+put, split, deposit = entry(limbs.put), entry(limbs.split), entry(limbs.deposit)
 
 
 # ---------------------------------------------------------------------------------------- positions
@@ -35,7 +35,7 @@ def test_every_position_lies_in_the_limbs(narrow):
     kind = "narrow" if narrow else "double"
     lowest, highest = (exact.LOWEST_NARROW, exact.HIGHEST_NARROW) if narrow else (exact.LOWEST, exact.HIGHEST)
     for E in range(lowest, highest + 1):
-        for table in (exact.NARROW if narrow else exact.PLAIN, exact.WIDE):
+        for table in (steps.NARROW if narrow else steps.PLAIN, steps.WIDE):
             for power, unit, twice, _ in table.tolist():
                 low, high = _reduce._RANGES[kind][power - 1]
                 position = power * E + unit + twice
@@ -56,11 +56,11 @@ def test_a_lane_keeps_within_the_range_of_E(narrow):
         assert (expected, 2.0**expected) == (integers[exact._E + 3], floats[3])
 
 
-@given(squares=st.floats(0), rows=st.integers(1, exact.BLOCK))
+@given(squares=st.floats(0), rows=st.integers(1, steps.BLOCK))
 def test_any_sum_of_squares_gives_an_exponent(squares, rows):
     """A grid fits twice the squares that a block needs, and where it can not, it is clamped: that is speed alone."""
     E = int(fitting(squares, rows))
-    needed = 2 * Fraction(squares) * exact.BLOCK / rows if 0 < squares < 1e300 else 0
+    needed = 2 * Fraction(squares) * steps.BLOCK / rows if 0 < squares < 1e300 else 0
     assert not needed or naive.power_of_two(2 * E - 3) <= needed <= naive.power_of_two(2 * E)
     assert squares > 0 or E == exact.LOWEST
 
@@ -70,16 +70,16 @@ def test_a_wide_grid_is_where_the_plain_one_is():
     floats, integers = np.zeros(exact.FLOATS), np.zeros(exact.INTEGERS, np.int64)
     move(np.int64(1), np.int64(7), floats, integers, False)
     integers[exact._WIDE_E + 1] = exact.UNSET
-    wide = integers[exact._WIDE_SUMS :][: len(exact.WIDE) * exact.LANES].reshape(len(exact.WIDE), exact.LANES)
+    wide = integers[exact._WIDE_SUMS :][: len(steps.WIDE) * vector.LANES].reshape(len(steps.WIDE), vector.LANES)
     wide[:] = 5
     for _ in range(2):
         widen(np.int64(1), np.int64(2), floats, integers)
-        assert (7, 128.0) == (integers[exact._WIDE_E + 1], floats[exact.LANES + 1])
-        assert [0] * len(exact.WIDE) == wide[:, 1].tolist()
+        assert (7, 128.0) == (integers[exact._WIDE_E + 1], floats[vector.LANES + 1])
+        assert [0] * len(steps.WIDE) == wide[:, 1].tolist()
         assert (wide[:, [0, 2]] == 5).all()
     wide[:, 1] = 6
     widen(np.int64(1), np.int64(2), floats, integers)
-    assert [6] * len(exact.WIDE) == wide[:, 1].tolist()
+    assert [6] * len(steps.WIDE) == wide[:, 1].tolist()
 
 
 def assert_fits(kind, lowest, top):
@@ -98,7 +98,7 @@ def test_every_position_of_weights_and_integers_lies_in_the_limbs():
         low, high = ranges[side]
         assert low * 32 <= factors * _reduce._LOWEST["weighted"]
         assert factors * (1024 - 53) + offset < 32 * (high - 2)
-    for table in (exact.SHORT, exact.MIDDLE, exact.LONG):
+    for table in (integers.SHORT, integers.MIDDLE, integers.LONG):
         for power, unit, twice in table.tolist():
             low, high = _reduce._RANGES["integer"][power - 1]
             assert low * 32 <= unit + twice < 32 * (high - 2)
@@ -127,12 +127,12 @@ def test_no_accumulator_of_integers_overflows(bits, signed):
     if bits == 64:
         p, q = 1 << (19 if signed else 20), (1 << 22) - 1
         addends = {p * p, p * q, q * q + 2 * p * q, q * q}
-    assert max(addends) * exact.BLOCK * exact.FLUSH < 2**63
+    assert max(addends) * steps.BLOCK * exact.FLUSH < 2**63
 
 
 def test_a_flush_comes_in_time():
     """FLUSH blocks of whole numbers fit an int64 with a bit to spare: a block fills its half of a binade at most."""
-    tables = (exact.NARROW, exact.PLAIN, exact.WIDE)
+    tables = (steps.NARROW, steps.PLAIN, steps.WIDE)
     largest = max((4 - halves) << 51 for table in tables for _, _, _, halves in table.tolist())
     assert largest == 2**52
     assert exact.FLUSH * 2 * largest < 2**63
@@ -183,7 +183,7 @@ def test_split_and_deposit_are_exact(v):
 
 def test_an_element_goes_into_few_sums():
     """What a limb can hold is reckoned with seven sums of one side."""
-    for table in (exact.NARROW, exact.PLAIN, exact.WIDE, exact.MIDDLE, exact.LONG):
+    for table in (steps.NARROW, steps.PLAIN, steps.WIDE, integers.MIDDLE, integers.LONG):
         assert max(np.bincount(table[:, 0])) <= MOST_PUTS
 
 
@@ -262,7 +262,7 @@ def test_no_tile_is_wider_than_the_lanes(monkeypatch):
 
     def watched(self, flat, tile):
         lanes.append(tile.lanes)
-        if tile.lanes <= exact.LANES:
+        if tile.lanes <= vector.LANES:
             add(self, flat, tile)
 
     monkeypatch.setattr(_reduce._Scanner, "add", watched)
@@ -270,4 +270,4 @@ def test_no_tile_is_wider_than_the_lanes(monkeypatch):
         x = np.ones((3, features), np.float32)
         for array in (x[:1],) if UNJITTED else (x, np.asfortranarray(x), x[:1], x[:, ::2]):
             Normalization().adapt(array).update(array)
-    assert max(lanes) <= exact.LANES
+    assert max(lanes) <= vector.LANES

@@ -9,11 +9,11 @@ from model import NARROW, PLAIN, WIDE, WIDE_NARROW, entry, keep_numbers, narrow,
 from strategies import UNJITTED
 
 from fastnorm import _reduce
-from fastnorm._kernels import exact, vector
+from fastnorm._kernels import exact, steps, vector
 
 HUGE = float(np.finfo(np.float64).max)
-LOOPS = {"narrow": exact._narrow, "plain": exact._plain, "wide": exact._wide, "wide narrow": exact._wide_narrow}
-GAPS = {"narrow": exact._narrow_gaps, "plain": exact._plain_gaps}
+LOOPS = {"narrow": steps._narrow, "plain": steps._plain, "wide": steps._wide, "wide narrow": steps._wide_narrow}
+GAPS = {"narrow": steps._narrow_gaps, "plain": steps._plain_gaps}
 move, widen, sweep = entry(exact.move), entry(exact.widen), entry(exact.sweep)
 
 named = {"ids": lambda slicing: slicing.name}
@@ -37,13 +37,13 @@ def blocks_of(slicing, blocks, E, compiled, gaps=False):
     for c, block in enumerate(blocks):
         x[: len(block), c] = block  # elements of NumPy: a signalling NaN stays one
     scales = np.full(lanes, math.ldexp(1.0, E))
-    wholes, flags = np.zeros(sums * exact.LANES, np.int64), np.zeros(2 * exact.LANES, np.int64)
-    kernel = exact.wide_block if slicing.square is None else exact.gaps_block if gaps else exact.plain_block
+    wholes, flags = np.zeros(sums * vector.LANES, np.int64), np.zeros(2 * vector.LANES, np.int64)
+    kernel = steps.wide_block if slicing.square is None else steps.gaps_block if gaps else steps.plain_block
     loop = kernel if compiled else (GAPS if gaps else LOOPS)[slicing.name].interpret
     with np.errstate(all="ignore"):
         loop(x.ravel(), 0, rows, lanes, 0, lanes, 0, scales, wholes, flags)
-    wholes = wholes.reshape(sums, exact.LANES)[:, :lanes].T.tolist()
-    tally = flags[exact.LANES :][:lanes]
+    wholes = wholes.reshape(sums, vector.LANES)[:, :lanes].T.tolist()
+    tally = flags[vector.LANES :][:lanes]
     return list(zip(flags[:lanes].tolist(), tally.tolist(), [slicing.made_up(w, E) for w in wholes], strict=True))
 
 
@@ -75,8 +75,8 @@ def test_a_block_of_values_in_the_window_is_kept(slicing, compiled):
             np.nextafter(top, dtype(0)) if slicing is NARROW else top - dtype(float(slicing.unit(0, E))) * dtype(0.75)
         )
         inside = [np.nextafter(floor, top), dtype(0), dtype(-0.0), 3 * floor, last / 16]
-        block = ([*inside, *(-v for v in inside)] * exact.BLOCK)[: exact.BLOCK - 1]
-        blocks = [[*block, v] for v in inside] + [[last], [-last], [dtype(0)] * exact.BLOCK, [dtype(-0.0)]]
+        block = ([*inside, *(-v for v in inside)] * steps.BLOCK)[: steps.BLOCK - 1]
+        blocks = [[*block, v] for v in inside] + [[last], [-last], [dtype(0)] * steps.BLOCK, [dtype(-0.0)]]
         for (flag, tally, sums), values in zip(blocks_of(slicing, blocks, E, compiled), blocks, strict=True):
             assert (0, 0, added(values)) == (flag, tally, sums)
 
@@ -93,7 +93,7 @@ def test_one_value_outside_the_window_fails_the_block(slicing, compiled):
         outside += [top, np.nextafter(top, info.max), 2 * top, info.max / 2, info.max, dtype(np.inf)]
         outside = [v for v in outside if not floor <= v < top]
         outside += [-v for v in outside] + nans(slicing)
-        block = [4 * floor, -5 * floor, zero] * (exact.BLOCK // 3)
+        block = [4 * floor, -5 * floor, zero] * (steps.BLOCK // 3)
         blocks = [[*block[:place], v, *block[place:]] for v in outside for place in (0, 31, 63)] + [
             [v] for v in outside
         ]
@@ -136,7 +136,7 @@ def test_gaps_are_zeros_that_are_counted(slicing, compiled):
     for E in exponents(slicing):
         top, floor = dtype(math.ldexp(1, E)), dtype(math.ldexp(1, E - slicing.reach))
         inside = [np.nextafter(floor, top), -3 * floor, dtype(0), top / 16, *[some[0]] * 20, top / 2]
-        blocks = [[*inside, *some], [*some, *inside], [some[-1]] * exact.BLOCK, [dtype(0)]]
+        blocks = [[*inside, *some], [*some, *inside], [some[-1]] * steps.BLOCK, [dtype(0)]]
         expected = [(0, sum(map(math.isnan, block)), added(v for v in block if v == v)) for block in blocks]
         assert expected == blocks_of(slicing, blocks, E, compiled, gaps=True)
         for outside in (top, -top, floor / 2, np.finfo(dtype).smallest_subnormal, dtype(np.inf), dtype(-np.inf)):
@@ -151,7 +151,7 @@ def test_every_float16_gets_the_right_verdict(slicing, monkeypatch):
     keep_numbers(monkeypatch)
     E = 4
     top, floor = (np.float16(float(number)) for number in slicing.window(E))
-    loop = vector.RowLoop(slicing.step, slicing.table, (), (), exact._in_window(slicing.square))
+    loop = vector.RowLoop(slicing.step, slicing.table, (), (), steps._in_window(slicing.square))
     starts = [np.float16(float(slicing.start(k) * slicing.unit(k, E))) for k in range(loop.sums)]
     high = np.float16(2.0**E)
     values = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
@@ -172,9 +172,9 @@ def test_every_float16_gets_the_right_verdict(slicing, monkeypatch):
 def test_what_lies_below_a_number():
     """A number for the floor to be compared with: |v|, or the number next to it; NaN for a zero."""
     for v in (5e-324, -5e-324, 1.0, -1.5, HUGE, math.inf, -math.inf):
-        assert abs(v) == exact.below(v)
-    assert all(math.isnan(exact.below(v)) for v in (0.0, -0.0, math.nan))
-    assert [1.0, 1.0, 0.5] == [exact.smaller(math.nan, 1.0), exact.smaller(2.0, 1.0), exact.smaller(0.5, 1.0)]
+        assert abs(v) == steps.below(v)
+    assert all(math.isnan(steps.below(v)) for v in (0.0, -0.0, math.nan))
+    assert [1.0, 1.0, 0.5] == [steps.smaller(math.nan, 1.0), steps.smaller(2.0, 1.0), steps.smaller(0.5, 1.0)]
 
 
 def test_the_difference_of_bits_counts_units():

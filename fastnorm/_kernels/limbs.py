@@ -2,7 +2,92 @@
 
 from __future__ import annotations
 
-from fastnorm._jit import exact_kernel
+import numpy as np
+
+from fastnorm._jit import exact_kernel, inner_kernel
+from fastnorm._kernels.vector import LANES, not_inlined
+
+COUNTS = 3  # rows of a state before its limbs: NaN, +inf, -inf
+NAN, POSINF, NEGINF = 0, 1, 2
+# Arguments as np.int64: numba compiles a function anew for each literal number that it is called with.
+ZERO = np.int64(0)
+TOTAL, SQUARE, WEIGHT = np.int64(0), np.int64(2), np.int64(4)  # sides of a layout and a span
+
+
+@exact_kernel
+def put(state, row, exponent, feature, position, value, span, side):
+    """Add value * 2**position to the limbs that begin at ``row`` with weight 2**exponent; note the rows touched."""
+    at = row + ((position - exponent) >> 5)
+    shift = (position - exponent) & 31
+    low = (value & 0xFFFFFFFF) << shift
+    high = (value >> 32) << shift
+    state[at, feature] += low & 0xFFFFFFFF
+    state[at + 1, feature] += (low >> 32) + (high & 0xFFFFFFFF)
+    state[at + 2, feature] += high >> 32
+    if at < span[side]:
+        span[side] = at
+    if at + 3 > span[side + 1]:
+        span[side + 1] = at + 3
+
+
+@exact_kernel
+def split(value, lowest):
+    """Return (whole, exponent) with abs(value) = whole * 2**exponent; no bit of the data lies below 2**lowest."""
+    bits = np.float64(value).view(np.int64)
+    whole = bits & 0xFFFFFFFFFFFFF
+    exponent = (bits >> 52) & 0x7FF
+    if exponent > 0:
+        whole |= 0x10000000000000
+        exponent -= 1
+    exponent -= 1074
+    if exponent < lowest:
+        whole >>= lowest - exponent
+        exponent = lowest
+    return whole, exponent
+
+
+@exact_kernel
+def deposit(state, layout, feature, value, span):
+    """Add one finite float64 and its square, whatever its magnitude."""
+    not_inlined()
+    whole, exponent = split(value, layout[6])
+    put(state, layout[0], layout[1], feature, exponent, whole if value > 0.0 else -whole, span, TOTAL)
+    # the square in digits of 32 bits, for all its limbs at once: putting its parts would touch them twice
+    high, middle, low = whole >> 32, (whole >> 16) & 0xFFFF, whole & 0xFFFF
+    cross = 2 * middle * low
+    ones = low * low + ((cross & 0xFFFF) << 16)
+    double = 2 * high * (whole & 0xFFFFFFFF)
+    tens = middle * middle + (cross >> 16) + (double & 0xFFFFFFFF) + (ones >> 32)
+    hundreds = (double >> 32) + high * high + (tens >> 32)
+    position = 2 * exponent - layout[3]
+    at = layout[2] + (position >> 5)
+    shift = position & 31
+    digit = (ones & 0xFFFFFFFF) << shift
+    state[at, feature] += digit & 0xFFFFFFFF
+    digit = ((tens & 0xFFFFFFFF) << shift) + (digit >> 32)
+    state[at + 1, feature] += digit & 0xFFFFFFFF
+    digit = ((hundreds & 0xFFFFFFFF) << shift) + (digit >> 32)
+    state[at + 2, feature] += digit & 0xFFFFFFFF
+    digit = ((hundreds >> 32) << shift) + (digit >> 32)
+    state[at + 3, feature] += digit & 0xFFFFFFFF
+    state[at + 4, feature] += digit >> 32
+    if at < span[SQUARE]:
+        span[SQUARE] = at
+    if at + 5 > span[SQUARE + 1]:
+        span[SQUARE + 1] = at + 5
+
+
+@inner_kernel
+def flush(sums, first, table, c, E, state, layout, feature, span):
+    """Move the whole numbers of lane c into its feature's limbs."""
+    not_inlined()
+    for k in range(table.shape[0]):
+        value = sums[first + c + k * LANES]
+        if value != 0:
+            side = 2 * (table[k, 0] - 1)
+            position = table[k, 0] * E + table[k, 1] + table[k, 2]
+            put(state, layout[side], layout[side + 1], feature, position, value, span, side)
+            sums[first + c + k * LANES] = 0
 
 
 @exact_kernel

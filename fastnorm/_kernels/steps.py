@@ -1,0 +1,190 @@
+"""The arithmetic of a block: slices of x whose sums do not round, and the window that proves it.
+
+docs/exactness.md has the proof. A *lane* is one column of a tile; a *block* is up to 64 rows of it. Each lane has an
+exponent E above all its values. In a block inside the window every sum below is a whole multiple of a known power of
+two and stays in a binade where floats are that far apart, so nothing rounds and the order cannot matter.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastnorm._jit import exact_kernel
+from fastnorm._kernels.vector import RowLoop, below, double, fused, not_inlined, row_loop, smaller, where
+
+BLOCK = 64  # rows whose sums stay within 2**52 units
+# Each sum: power of the data, exponent of its unit beside power * E, 1 where it enters twice (2pq in a square), and in
+# halves where in its binade it starts: a sum of squares at the begin, any other in the middle.
+NARROW = np.array([[1, -47, 0, 3], [2, -51, 0, 3], [2, -94, 0, 3]])
+PLAIN = np.array(
+    [
+        [1, -25, 0, 3],
+        [1, -49, 0, 3],
+        [1, -72, 0, 3],
+        [2, -50, 0, 2],
+        [2, -74, 1, 3],
+        [2, -97, 1, 3],
+        [2, -98, 0, 2],
+        [2, -121, 1, 3],
+        [2, -144, 0, 2],
+    ]
+)
+WIDE = np.array(
+    [
+        [1, -22, 0, 3],
+        [1, -44, 0, 3],
+        [1, -66, 0, 3],
+        [1, -89, 0, 3],
+        [2, -44, 0, 2],
+        [2, -66, 1, 3],
+        [2, -88, 0, 3],
+        [2, -111, 1, 3],
+        [2, -133, 0, 3],
+        [2, -155, 1, 3],
+        [2, -178, 0, 2],
+    ]
+)
+
+
+def _narrow_step(x: Any, constants: Any, state: Any) -> Any:
+    """float32: |x| > 2**(E-24). A collects x**2 rounded to its unit, B the rest of it."""
+    S, A, B, least = state
+    v = double(x)
+    new = fused(v, v, A)
+    return S + v, new, B + fused(v, v, -(new - A)), smaller(below(x), least)
+
+
+def _plain_step(v: Any, constants: Any, state: Any) -> Any:
+    """float64: |v| > 2**(E-20). P, Q, S collect three slices p, q, s of v, each rounded to its unit."""
+    P, Q, S, PP, PQ, PS, QQ, QS, SS, least = state
+    new_p = P + v
+    p = new_p - P
+    t = v - p
+    new_q = Q + t
+    q = new_q - Q
+    s = t - q
+    return (
+        new_p,
+        new_q,
+        S + s,
+        fused(p, p, PP),
+        fused(p, q, PQ),
+        fused(p, s, PS),
+        fused(q, q, QQ),
+        fused(q, s, QS),
+        fused(s, s, SS),
+        smaller(below(v), least),
+    )
+
+
+def _in_window(square: int) -> Any:
+    """The verdict on a block, by the sum of squares that says how large its values can be."""
+
+    def finish(constants: Any, sums: Any, rest: Any) -> Any:
+        top, floor = constants
+        keep = (sums[square] < top) & (double(rest[0]) >= floor)  # neither holds for a NaN among the values
+        missing = where(keep, double(rest[1]), 0.0) if len(rest) > 1 else 0
+        return keep, where(keep, 0.0, 1.0), missing
+
+    return finish
+
+
+def _with_gaps(step: Any) -> Any:
+    """The same step for data with NaN: each counts, and is a zero otherwise."""
+
+    def step_with_gaps(x: Any, constants: Any, state: Any) -> Any:
+        *others, missing = state
+        there = x == x
+        return *step(where(there, x, 0.0), constants, others), where(there, missing, missing + 1.0)
+
+    return step_with_gaps
+
+
+def _wide_step(x: Any, constants: Any, state: Any) -> Any:
+    """Any float: four slices, |v| in [2**(E-37), 2**E) (float32: 2**(E-66)); what lies outside is passed over."""
+    (top, floor), (P, Q, R, S, PP, PQ, PR, PS, QS, RS, SS) = constants, state
+    v = double(x)
+    w = v * v
+    v = where((w >= floor) & (w < top), v, 0.0)
+    new_p = P + v
+    p = new_p - P
+    t = v - p
+    new_q = Q + t
+    q = new_q - Q
+    t = t - q
+    new_r = R + t
+    r = new_r - R
+    s = t - r
+    return (
+        new_p,
+        new_q,
+        new_r,
+        S + s,
+        fused(p, p, PP),
+        fused(p, q, PQ),
+        fused(q, q, fused(p, r + r, PR)),
+        fused(q, r, fused(p, s, PS)),
+        fused(r, r, fused(q, s + s, QS)),
+        fused(r, s, RS),
+        fused(s, s, SS),
+    )
+
+
+def _wide_watch(v: Any, constants: Any, state: Any) -> Any:
+    """Count what the wide step passes over: values outside the window, and NaNs."""
+    (top, floor), (outside, missing) = constants, state
+    w = v * v
+    out = (w >= top) | ((w < floor) & (v != 0.0))
+    return outside + where(out, 1.0, 0.0), missing + where(w != w, 1.0, 0.0)
+
+
+def _narrow_watch(x: Any, constants: Any, state: Any) -> Any:
+    """The same for float32, whose squares are exact: masks of float64 alone, which need no shuffling."""
+    (top, floor), (outside, missing) = constants, state
+    v = double(x)
+    w = v * v
+    out = (w >= top) | ((w < floor) & (w != 0.0))
+    return outside + where(out, 1.0, 0.0), missing + where(w != w, 1.0, 0.0)
+
+
+def _always(constants: Any, sums: Any, rest: Any) -> Any:
+    outside, missing = rest
+    return None, outside, missing
+
+
+_NARROW_WINDOW, _PLAIN_WINDOW = ((2, 4.0), (1, 2.0**-24)), ((2, 5.0), (1, 2.0**-20))
+_INFINITE, _NONE = np.float32(np.inf), np.float32(0)
+_narrow = RowLoop(_narrow_step, NARROW, _NARROW_WINDOW, (_INFINITE,), _in_window(1))
+_plain = RowLoop(_plain_step, PLAIN, _PLAIN_WINDOW, (np.inf,), _in_window(3))
+_narrow_gaps = RowLoop(_with_gaps(_narrow_step), NARROW, _NARROW_WINDOW, (_INFINITE, _NONE), _in_window(1))
+_plain_gaps = RowLoop(_with_gaps(_plain_step), PLAIN, _PLAIN_WINDOW, (np.inf, 0.0), _in_window(3))
+_wide = RowLoop(_wide_step, WIDE, ((2, 1.0), (2, 2.0**-74)), (0.0, 0.0), _always, _wide_watch)
+_wide_narrow = RowLoop(_wide_step, WIDE, ((2, 1.0), (2, 2.0**-132)), (0.0, 0.0), _always, _narrow_watch)
+
+_plain_loop = row_loop(float32=_narrow, float64=_plain)
+_gaps_loop = row_loop(float32=_narrow_gaps, float64=_plain_gaps)
+_wide_loop = row_loop(float32=_wide_narrow, float64=_wide)
+
+
+# Functions of their own, so that each loop is compiled once.
+@exact_kernel
+def plain_block(x, start, rows, stride, first, stop, ahead, scales, sums, flags):
+    """Add lanes whose window holds; the number of those that do not, each with its flag."""
+    not_inlined()
+    return _plain_loop(x, start, rows, stride, first, stop, ahead, scales, sums, flags)
+
+
+@exact_kernel
+def gaps_block(x, start, rows, stride, first, stop, ahead, scales, sums, flags):
+    """The same where NaN may be among the values."""
+    not_inlined()
+    return _gaps_loop(x, start, rows, stride, first, stop, ahead, scales, sums, flags)
+
+
+@exact_kernel
+def wide_block(x, start, rows, stride, first, stop, ahead, scales, sums, flags):
+    """Add what lies in the wide window; not 0 if something else is left, each lane with its number of values."""
+    not_inlined()
+    return _wide_loop(x, start, rows, stride, first, stop, ahead, scales, sums, flags)
