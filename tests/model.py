@@ -297,6 +297,11 @@ def sums_of(counted):
     return list(zip(*([v * power_of_two(e) for v in values] for e, values in sides), strict=True))
 
 
+def plain_block(x, start, *rest):
+    """One block by the kernel that takes many."""
+    return steps.plain_blocks(x, start, 1, *rest) == 0
+
+
 def entry(kernel):
     """A way into a kernel that only kernels call, and that has no entry for Python: a kernel around it."""
     if not hasattr(kernel, "py_func"):

@@ -21,6 +21,7 @@ from model import (
     narrow,
     parities,
     plain,
+    plain_block,
     run,
     wide,
 )
@@ -31,8 +32,8 @@ SEED = 40
 LOOPS = {"narrow": steps._narrow, "plain": steps._plain, "wide": steps._wide, "wide narrow": steps._wide_narrow}
 TABLES = {"narrow": steps.NARROW, "plain": steps.PLAIN, "wide": steps.WIDE, "wide narrow": steps.WIDE}
 BLOCKS = {
-    "narrow": steps.plain_block,
-    "plain": steps.plain_block,
+    "narrow": plain_block,
+    "plain": plain_block,
     "wide": steps.wide_block,
     "wide narrow": steps.wide_block,
 }
@@ -331,7 +332,7 @@ def test_the_real_steps_round_nothing_on_the_worst_blocks(slicing, fused):
 def test_the_bounds_of_the_plain_step_are_reached():
     """Q² fills its binade to the end and QS to the begin; PQ leaves less than a millionth."""
     blocks = list(worst_blocks(PLAIN, 0))
-    _, sums = in_columns(PLAIN, blocks, 0, steps.plain_block)
+    _, sums = in_columns(PLAIN, blocks, 0, plain_block)
     largest, least = ([pick(column) for column in zip(*sums, strict=True)] for pick in (max, min))
     assert (2**52, -(2**51)) == (largest[6], least[7])
     assert 2**51 * (1 - 1e-6) < largest[4] < 2**51

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from fastnorm._jit import exact_kernel, inner_kernel
-from fastnorm._kernels.limbs import NAN, NEGINF, POSINF, ZERO, deposit, flush
-from fastnorm._kernels.steps import BLOCK, NARROW, PLAIN, WIDE, gaps_block, plain_block, wide_block
+from fastnorm._kernels.limbs import NAN, NEGINF, ONE, POSINF, ZERO, deposit, flush
+from fastnorm._kernels.steps import BLOCK, NARROW, PLAIN, WIDE, gaps_block, plain_blocks, wide_block
 from fastnorm._kernels.vector import LANES, not_inlined
 
 FLUSH = 1000  # blocks whose whole numbers (at most 2**52 each) fit an int64, with a bit to spare
@@ -116,9 +116,9 @@ def begin(x, start, rows, stride, lanes, floats, integers):
 
 
 @inner_kernel
-def follow(step, failed, lanes, integers):
-    """Choose how to take the next block: the way that fits, and for longer each time that it is needed."""
-    integers[_FAILED] = max(integers[_FAILED] + 32 * failed - lanes, 0)
+def follow(step, blocks, failed, lanes, integers):
+    """Choose how to take the next blocks: the way that fits, and for longer each time that it is needed."""
+    integers[_FAILED] = max(integers[_FAILED] - blocks * lanes, 0) + 32 * failed
     if step < 2 and integers[_FAILED] > 8 * lanes:
         integers[_FAILED] = 0
         integers[_STEP] = step + 1
@@ -134,36 +134,46 @@ def follow(step, failed, lanes, integers):
 
 
 @inner_kernel
-def add_block(x, here, rows, stride, lanes, period, feature, floats, integers, state, layout, span):
-    """Add up to 64 rows."""
+def add_blocks(x, start, blocks, rows, stride, lanes, period, feature, floats, integers, state, layout, span):
+    """Add blocks of up to 64 rows, one after the other."""
     not_inlined()
     narrow = x.itemsize == 4
     wide_scales = floats[LANES:]
     wide_sums = integers[_WIDE_SUMS:]
     flags = integers[_FLAGS:]
-    ahead = BLOCK * stride
-    step = integers[_STEP]
-    if step == 0:
-        flagged = plain_block(x, here, rows, stride, ZERO, lanes, ahead, floats, integers, flags)
-    elif step == 1:
-        flagged = gaps_block(x, here, rows, stride, ZERO, lanes, ahead, floats, integers, flags)
-    else:
-        widen(ZERO, lanes, floats, integers)
-        flagged = wide_block(x, here, rows, stride, ZERO, lanes, ahead, wide_scales, wide_sums, flags)
-    failed = 0
-    if flagged:
-        for c in range(lanes):
-            if flags[c]:
-                failed += 1
-                if step < 2:
-                    widen(c, c + 1, floats, integers)
-                    wide_block(x, here, rows, stride, c, c + 1, ZERO, wide_scales, wide_sums, flags)
-                f = feature + c % period
-                sweep(x, here, rows, stride, c, flags[c] > 0, floats, integers, narrow, state, layout, f, span)
-    follow(step, failed, lanes, integers)
-    integers[_BLOCKS] += 1
-    if integers[_BLOCKS] == FLUSH:
-        finish(lanes, period, feature, integers, narrow, state, layout, span)
+    ahead = rows * stride
+    done = 0
+    while done < blocks:
+        here = start + done * rows * stride
+        step = integers[_STEP]
+        passed = 0
+        if step == 0:
+            most = min(blocks - done, FLUSH - integers[_BLOCKS])
+            passed = plain_blocks(x, here, most, rows, stride, ZERO, lanes, ahead, floats, integers, flags)
+            here += passed * rows * stride
+            flagged = passed < most
+        elif step == 1:
+            flagged = gaps_block(x, here, rows, stride, ZERO, lanes, ahead, floats, integers, flags) != 0
+        else:
+            widen(ZERO, lanes, floats, integers)
+            flagged = wide_block(x, here, rows, stride, ZERO, lanes, ahead, wide_scales, wide_sums, flags) != 0
+        failed = 0
+        if flagged:
+            for c in range(lanes):
+                if flags[c]:
+                    failed += 1
+                    if step < 2:
+                        widen(c, c + 1, floats, integers)
+                        wide_block(x, here, rows, stride, c, c + 1, ZERO, wide_scales, wide_sums, flags)
+                    f = feature + c % period
+                    sweep(x, here, rows, stride, c, flags[c] > 0, floats, integers, narrow, state, layout, f, span)
+        if flagged or step > 0:
+            passed += 1
+        follow(step, passed, failed, lanes, integers)
+        done += passed
+        integers[_BLOCKS] += passed
+        if integers[_BLOCKS] == FLUSH:
+            finish(lanes, period, feature, integers, narrow, state, layout, span)
 
 
 @inner_kernel
@@ -179,11 +189,13 @@ def finish(lanes, period, feature, integers, narrow, state, layout, span):
 def scan(x, start, outer, step, rows, stride, lanes, period, feature, floats, integers, state, layout, span):
     """Add float32 or float64: element (o, r, c) is x[start + o*step + r*stride + c], of feature + c % period."""
     begin(x, start, rows, stride, lanes, floats, integers)
+    blocks, rest = rows // BLOCK, rows % BLOCK
     for o in range(outer):
-        for r in range(0, rows, BLOCK):
-            here = start + o * step + r * stride
-            count = min(BLOCK, rows - r)
-            add_block(x, here, count, stride, lanes, period, feature, floats, integers, state, layout, span)
+        here = start + o * step
+        add_blocks(x, here, blocks, BLOCK, stride, lanes, period, feature, floats, integers, state, layout, span)
+        if rest:
+            here += blocks * BLOCK * stride
+            add_blocks(x, here, ONE, rest, stride, lanes, period, feature, floats, integers, state, layout, span)
     finish(lanes, period, feature, integers, x.itemsize == 4, state, layout, span)
 
 
@@ -227,5 +239,5 @@ def scan_half(
             if fresh:
                 begin(tile, ZERO, count, lanes, lanes, floats, integers)
                 fresh = False
-            add_block(tile, ZERO, count, lanes, lanes, period, feature, floats, integers, state, layout, span)
+            add_blocks(tile, ZERO, ONE, count, lanes, lanes, period, feature, floats, integers, state, layout, span)
     finish(lanes, period, feature, integers, True, state, layout, span)

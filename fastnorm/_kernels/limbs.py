@@ -10,7 +10,7 @@ from fastnorm._kernels.vector import LANES, not_inlined
 COUNTS = 3  # rows of a state before its limbs: NaN, +inf, -inf
 NAN, POSINF, NEGINF = 0, 1, 2
 # Arguments as np.int64: numba compiles a function anew for each literal number that it is called with.
-ZERO = np.int64(0)
+ZERO, ONE = np.int64(0), np.int64(1)
 TOTAL, SQUARE, WEIGHT = np.int64(0), np.int64(2), np.int64(4)  # sides of a layout and a span
 
 

@@ -170,15 +170,18 @@ _wide_loop = row_loop(float32=_wide_narrow, float64=_wide)
 
 # Functions of their own, so that each loop is compiled once.
 @exact_kernel
-def plain_block(x, start, rows, stride, first, stop, ahead, scales, sums, flags):
-    """Add lanes whose window holds; the number of those that do not, each with its flag."""
+def plain_blocks(x, start, blocks, rows, stride, first, stop, ahead, scales, sums, flags):
+    """Add blocks up to the first with a lane whose window does not hold, which has its flag; how many came before."""
     not_inlined()
-    return _plain_loop(x, start, rows, stride, first, stop, ahead, scales, sums, flags)
+    for done in range(blocks):
+        if _plain_loop(x, start + done * rows * stride, rows, stride, first, stop, ahead, scales, sums, flags):
+            return done
+    return blocks
 
 
 @exact_kernel
 def gaps_block(x, start, rows, stride, first, stop, ahead, scales, sums, flags):
-    """The same where NaN may be among the values."""
+    """Add one block, with NaN among the values; not 0 if the window of a lane does not hold."""
     not_inlined()
     return _gaps_loop(x, start, rows, stride, first, stop, ahead, scales, sums, flags)
 
