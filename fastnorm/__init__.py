@@ -8,18 +8,19 @@ if TYPE_CHECKING:
     from fastnorm._threads import shutdown_threads
     from fastnorm._warmup import warmup
     from fastnorm.moments import Moments
-    from fastnorm.normalization import Normalization
+    from fastnorm.normalization import Normalization, NotAdaptedError
 
     __version__: str
 
 _HOMES = {
     "Moments": "fastnorm.moments",
     "Normalization": "fastnorm.normalization",
+    "NotAdaptedError": "fastnorm.normalization",
     "shutdown_threads": "fastnorm._threads",
     "warmup": "fastnorm._warmup",
 }
 
-__all__ = ["Moments", "Normalization", "__version__", "shutdown_threads", "warmup"]
+__all__ = ["Moments", "Normalization", "NotAdaptedError", "__version__", "shutdown_threads", "warmup"]
 
 
 def __getattr__(name: str) -> Any:

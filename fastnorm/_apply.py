@@ -93,7 +93,7 @@ def _direct(x: Array, out: Array, affine: Affine, direction: Direction) -> bool:
     simple = direction == "forward" and affine.gamma is None
     if pair not in _PAIRS | _LONG_PAIRS or (x.dtype.kind != "f" and not simple):
         return False
-    if direction == "forward" and out.dtype == np.float32 and not _invertible(affine):
+    if direction == "forward" and out.dtype.name == "float32" and not _invertible(affine):
         return False
     places = [
         tuple(s / array.itemsize for s, n in zip(array.strides, array.shape, strict=True) if n > 1)
@@ -152,7 +152,7 @@ def _run_tiles(
     long = x.dtype.kind in "iu" and x.dtype.itemsize == 8
     kernel, count = _kernel(direction, affine, in_place, long)
     lengths = [x.shape[axis] for axis in kept]
-    inverted = direction == "forward" and out.dtype == np.float32
+    inverted = direction == "forward" and out.dtype.name == "float32"
     complete = _complete(affine, count, inverted)
     parameters = [_layout.to_memory_order(values.reshape(lengths), found, kept) for values in complete]
     if long:
@@ -197,7 +197,7 @@ def _run_blocks(
     factor = np.exp2(affine.shift)
     shifted = _is_shifted(affine)
     long = x.dtype.kind in "iu" and x.dtype.itemsize == 8 and direction == "forward"
-    inverted = direction == "forward" and out.dtype == np.float32 and _invertible(affine)
+    inverted = direction == "forward" and out.dtype.name == "float32" and _invertible(affine)
     kernel, count = _kernel(direction, affine, not inverted, False)
     parameters = _complete(affine, count, inverted)
     jobs = _layout.blocks(lengths, kept_lengths, min(features, COPIED // 16), COPIED)

@@ -38,7 +38,8 @@ def checked_out(x: NDArray[Any], out: Any, given: Any) -> NDArray[Any]:
             "np.empty(x.shape, 'float32'), or leave it out"
         )
     if not result.flags.writeable:
-        raise ValueError("out is read-only; open the memory map with mode='r+', or leave `out` away to get a new array")
+        cure = "open the memory map with mode='r+'" if isinstance(out, np.memmap) else "pass an array you may write"
+        raise ValueError(f"out is read-only; {cure}, or leave `out` away to get a new array")
     same = out is given or (
         result.__array_interface__["data"] == x.__array_interface__["data"]
         and result.strides == x.strides

@@ -22,7 +22,6 @@ import llvmlite.binding
 import numba
 import numba.core.config
 import numpy as np
-from numba.core.runtime.nrt import rtsys
 
 numba_config: Any = numba.core.config
 log = logging.getLogger("fastnorm")
@@ -78,17 +77,22 @@ def _cached(kernel: Any) -> Any:
     save, load = cache.save_overload, cache.load_overload
 
     def save_alone(signature: Any, data: Any) -> None:
+        Path(cache.cache_path).mkdir(parents=True, exist_ok=True)  # somebody may have cleaned up
         with (Path(cache.cache_path) / "fastnorm.lock").open("ab") as lock:
             if fcntl is not None:
                 fcntl.flock(lock, fcntl.LOCK_EX)
             save(signature, data)
 
     def load_only(signature: Any, target: Any) -> Any:
-        if not hasattr(cache, "_load_overload"):  # another numba
+        try:
+            from numba.core.runtime.nrt import rtsys
+
+            only, guard = cache._load_overload, cache._guard_against_spurious_io_errors
+        except (ImportError, AttributeError):  # another numba
             return load(signature, target)
         rtsys.initialize(target)
-        with cache._guard_against_spurious_io_errors():
-            return cache._load_overload(signature, target)
+        with guard():
+            return only(signature, target)
 
     cache.save_overload, cache.load_overload = save_alone, load_only
     return kernel

@@ -247,7 +247,7 @@ def _places(outer: list[_Axis], kept: list[_Axis]) -> Iterator[tuple[int, int]]:
 def split(tile: Tile, itemsize: int, strip: int, share: int, fold: int) -> Iterator[Tile]:
     """Cut a tile into pieces of at most ``strip`` lanes and about ``share`` elements."""
     if tile.period == 1 and tile.lanes > 1:
-        yield from _split_run(tile, share, fold)
+        yield from _split_run(tile, strip, share, fold)
         return
     n = tile.lanes
     if tile.stride == n and tile.outer == 1:
@@ -271,14 +271,20 @@ def split(tile: Tile, itemsize: int, strip: int, share: int, fold: int) -> Itera
         yield from _split_rows(part, share)
 
 
-def _split_run(tile: Tile, share: int, lanes: int) -> Iterator[Tile]:
-    """A run as rows of so many lanes, and what is left as one short row."""
+def _split_run(tile: Tile, strip: int, share: int, lanes: int) -> Iterator[Tile]:
+    """A run as rows of so many lanes and what is left as one short row; many short runs as rows, whole or in strips."""
     whole = tile.lanes // lanes
+    if tile.outer > 1 and whole < 64:
+        down = tile._replace(rows=tile.outer, stride=tile.step, outer=1, step=0)
+        for first in range(0, tile.lanes, strip):
+            part = down._replace(start=tile.start + first, lanes=min(strip, tile.lanes - first))
+            yield from _split_rows(part, share)
+        return
     if whole:
         yield from _split_rows(tile._replace(rows=whole, stride=lanes, lanes=lanes), share)
     if rest := tile.lanes - whole * lanes:
         last = tile._replace(start=tile.start + whole * lanes, lanes=rest, rows=tile.outer, stride=tile.step, outer=1)
-        yield last._replace(step=0)
+        yield from _split_rows(last._replace(step=0), share)
 
 
 def _split_rows(tile: Tile, share: int) -> Iterator[Tile]:

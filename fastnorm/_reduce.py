@@ -143,7 +143,7 @@ def _strip(dtype: np.dtype[Any]) -> int:
 
 def _fold(dtype: np.dtype[Any]) -> int:
     """About how many lanes narrow rows are put together to: few for floats, so that blocks stay in cache."""
-    return 256 if dtype.kind in "biu" else 16
+    return 64 if dtype.kind in "biu" else 16
 
 
 def _native(array: Array) -> Array:

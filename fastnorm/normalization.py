@@ -348,8 +348,10 @@ class Normalization:
         """
         return self._run(z, out, "forward" if self.invert else "inverse")
 
-    def fit_transform(self, x: Any, out: Any = None, *, weights: Any = None) -> Any:
+    def fit_transform(self, x: Any, *, out: Any = None, weights: Any = None) -> Any:
         """Adapt to ``x`` and return it standardized: the same as ``adapt(x).transform(x, out)``.
+
+        An ``out`` that cannot take the result is refused before anything changes.
 
         Examples
         --------
@@ -357,6 +359,8 @@ class Normalization:
         array([[-1.],
                [ 1.]])
         """
+        if out is not None:
+            checked_out(np.asarray(_layout.as_array(x)), out, x)
         return self.adapt(x, weights=weights).transform(x, out)
 
     def _run(self, x: Any, out: Any, direction: Direction) -> Any:

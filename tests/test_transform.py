@@ -156,6 +156,17 @@ def test_z_scores_of_floats_are_exact(magnitude, dtype, shape, seed, missing):
     check_z_scores(arrays.seeded_floats(shape, dtype, magnitude, seed, missing, 0))
 
 
+@pytest.mark.parametrize("std", [49.0, 93.0, 98.0])
+def test_float32_results_do_not_depend_on_byte_order_or_layout(std):
+    """Values whose z-score lies between two floats: where they are divided and multiplied, ties part."""
+    layer = Normalization().adapt([[-std], [std]])
+    between = np.arange(2**24 - 60_000, 2**24) / 2**24 - 2.0**-25
+    x = (between * std)[:, None]
+    want = layer.transform(x, out=np.empty(x.shape, "f4"))
+    for out in (np.empty(x.shape, ">f4"), np.empty((2 * len(x), 3), "f4")[::2, 1:2], np.empty(x.shape[::-1], "f4").T):
+        np.testing.assert_array_equal(layer.transform(x, out=out).astype("f4"), want)
+
+
 @pytest.mark.parametrize("dtype", [*arrays.INTEGERS, np.dtype(bool)], ids=str)
 @FEW
 @given(shapes, arrays.spreads, arrays.seeds)

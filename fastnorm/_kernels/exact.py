@@ -14,6 +14,7 @@ from fastnorm._kernels.vector import LANES, not_inlined
 FLUSH = 1000  # blocks whose whole numbers (at most 2**52 each) fit an int64, with a bit to spare
 LOWEST, HIGHEST = -400, 500  # E stays here: products neither under- nor overflow
 LOWEST_NARROW, HIGHEST_NARROW = -71, 106  # and for float32 here, where its limbs suffice
+FULL = np.int64(BLOCK)  # as an argument: see ZERO
 UNSET = 1 << 20  # the E of a wide grid that was not needed yet
 
 # Scratch of a worker, in lanes: floats hold 2**E for the plain and the wide grid; integers the sums of each, flags,
@@ -146,7 +147,7 @@ def add_blocks(x, start, blocks, rows, stride, lanes, period, feature, floats, i
     while done < blocks:
         here = start + done * rows * stride
         step = integers[_STEP]
-        passed = 0
+        passed = ZERO
         if step == 0:
             most = min(blocks - done, FLUSH - integers[_BLOCKS])
             passed = plain_blocks(x, here, most, rows, stride, ZERO, lanes, ahead, floats, integers, flags)
@@ -157,7 +158,7 @@ def add_blocks(x, start, blocks, rows, stride, lanes, period, feature, floats, i
         else:
             widen(ZERO, lanes, floats, integers)
             flagged = wide_block(x, here, rows, stride, ZERO, lanes, ahead, wide_scales, wide_sums, flags) != 0
-        failed = 0
+        failed = ZERO
         if flagged:
             for c in range(lanes):
                 if flags[c]:
@@ -192,7 +193,7 @@ def scan(x, start, outer, step, rows, stride, lanes, period, feature, floats, in
     blocks, rest = rows // BLOCK, rows % BLOCK
     for o in range(outer):
         here = start + o * step
-        add_blocks(x, here, blocks, BLOCK, stride, lanes, period, feature, floats, integers, state, layout, span)
+        add_blocks(x, here, blocks, FULL, stride, lanes, period, feature, floats, integers, state, layout, span)
         if rest:
             here += blocks * BLOCK * stride
             add_blocks(x, here, ONE, rest, stride, lanes, period, feature, floats, integers, state, layout, span)
@@ -240,4 +241,4 @@ def scan_half(
                 begin(tile, ZERO, count, lanes, lanes, floats, integers)
                 fresh = False
             add_blocks(tile, ZERO, ONE, count, lanes, lanes, period, feature, floats, integers, state, layout, span)
-    finish(lanes, period, feature, integers, True, state, layout, span)
+    finish(lanes, period, feature, integers, tile.itemsize == 4, state, layout, span)

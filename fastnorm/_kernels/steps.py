@@ -48,6 +48,13 @@ WIDE = np.array(
 )
 
 
+def _slice(total: Any, v: Any) -> tuple[Any, Any, Any]:
+    """Add ``v`` to a sum, which rounds it to the sum's unit: the new sum, what it took in, and what is left."""
+    new = total + v
+    taken = new - total
+    return new, taken, v - taken
+
+
 def _narrow_step(x: Any, constants: Any, state: Any) -> Any:
     """float32: |x| > 2**(E-24). A collects x**2 rounded to its unit, B the rest of it."""
     S, A, B, least = state
@@ -59,15 +66,11 @@ def _narrow_step(x: Any, constants: Any, state: Any) -> Any:
 def _plain_step(v: Any, constants: Any, state: Any) -> Any:
     """float64: |v| > 2**(E-20). P, Q, S collect three slices p, q, s of v, each rounded to its unit."""
     P, Q, S, PP, PQ, PS, QQ, QS, SS, least = state
-    new_p = P + v
-    p = new_p - P
-    t = v - p
-    new_q = Q + t
-    q = new_q - Q
-    s = t - q
+    P, p, t = _slice(P, v)
+    Q, q, s = _slice(Q, t)
     return (
-        new_p,
-        new_q,
+        P,
+        Q,
         S + s,
         fused(p, p, PP),
         fused(p, q, PQ),
@@ -108,19 +111,13 @@ def _wide_step(x: Any, constants: Any, state: Any) -> Any:
     v = double(x)
     w = v * v
     v = where((w >= floor) & (w < top), v, 0.0)
-    new_p = P + v
-    p = new_p - P
-    t = v - p
-    new_q = Q + t
-    q = new_q - Q
-    t = t - q
-    new_r = R + t
-    r = new_r - R
-    s = t - r
+    P, p, t = _slice(P, v)
+    Q, q, t = _slice(Q, t)
+    R, r, s = _slice(R, t)
     return (
-        new_p,
-        new_q,
-        new_r,
+        P,
+        Q,
+        R,
         S + s,
         fused(p, p, PP),
         fused(p, q, PQ),
