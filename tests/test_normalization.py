@@ -907,6 +907,17 @@ def test_a_layer_is_callable_and_fits_in_one_step():
     np.testing.assert_array_equal(out, Normalization().fit_transform(WHOLE))
 
 
+def test_a_bad_destination_of_fit_transform_changes_nothing():
+    """It is refused before the layer adapts, and is never taken by its place: scikit-learn has y there."""
+    layer = Normalization().adapt(WHOLE[:5])
+    before = layer.moments
+    with pytest.raises(ValueError, match="out has shape"):
+        layer.fit_transform(WHOLE, out=np.empty((2, 2)))
+    with pytest.raises(TypeError):
+        layer.fit_transform(WHOLE, WHOLE.copy())
+    assert layer.moments == before
+
+
 def test_any_array_like_is_transformed():
     """Lists, array-likes, memory maps and masked arrays are tables as well."""
     layer = Normalization().adapt(WHOLE)
