@@ -73,7 +73,7 @@ def run(
 
 def small(affine: Affine) -> Callable[[Array], None] | None:
     """A function that transforms a few contiguous rows in place by one kernel call, which Ctrl-C cannot split."""
-    if _is_shifted(affine) or not _invertible(affine):
+    if _is_shifted(affine):
         return None
     kernel, count = _kernel("forward", affine, True, False)
     double, single = (_complete(affine, count, inverted) for inverted in (False, True))
@@ -93,8 +93,6 @@ def _direct(x: Array, out: Array, affine: Affine, direction: Direction) -> bool:
     simple = direction == "forward" and affine.gamma is None
     if pair not in _PAIRS | _LONG_PAIRS or (x.dtype.kind != "f" and not simple):
         return False
-    if direction == "forward" and out.dtype.name == "float32" and not _invertible(affine):
-        return False
     places = [
         tuple(s / array.itemsize for s, n in zip(array.strides, array.shape, strict=True) if n > 1)
         for array in (x, out)
@@ -102,9 +100,9 @@ def _direct(x: Array, out: Array, affine: Affine, direction: Direction) -> bool:
     return places[0] == places[1]
 
 
-def _invertible(affine: Affine) -> bool:
-    """Whether float64 holds 1 / scale as precisely as scale: kernels with float32 output multiply by it."""
-    return not bool(np.any((affine.scale < 2.0**-1020) | (affine.scale > 2.0**1020)))
+def _multiplies(out: Array, direction: Direction) -> bool:
+    """Whether kernels multiply by 1 / scale: for float32 output, in either byte order."""
+    return direction == "forward" and out.dtype.name == "float32"
 
 
 def _is_shifted(affine: Affine) -> bool:
@@ -126,7 +124,8 @@ def _kernel(direction: Direction, affine: Affine, in_place: bool, long: bool) ->
 
 def _complete(affine: Affine, count: int, inverted: bool) -> list[Floats]:
     """The parameters as arrays, with 1 / scale where asked for, and gamma 1 and beta 0 where there are none."""
-    scale = 1.0 / affine.scale if inverted else affine.scale
+    with np.errstate(divide="ignore"):  # epsilon may be 0
+        scale = 1.0 / affine.scale if inverted else affine.scale
     gamma = np.ones_like(affine.mean) if affine.gamma is None else affine.gamma
     beta = np.zeros_like(affine.mean) if affine.beta is None else affine.beta
     return [_frozen(values) for values in (affine.mean, affine.low, scale, gamma, beta)[:count]]
@@ -152,15 +151,14 @@ def _run_tiles(
     long = x.dtype.kind in "iu" and x.dtype.itemsize == 8
     kernel, count = _kernel(direction, affine, in_place, long)
     lengths = [x.shape[axis] for axis in kept]
-    inverted = direction == "forward" and out.dtype.name == "float32"
-    complete = _complete(affine, count, inverted)
-    parameters = [_layout.to_memory_order(values.reshape(lengths), found, kept) for values in complete]
+    complete = _complete(affine, count, _multiplies(out, direction))
+    bias: tuple[float, ...] = ()
+    source = found.flat.view(np.uint8) if x.dtype.kind == "b" else found.flat
     if long:
-        thirds = _layout.to_memory_order(affine.rest.reshape(lengths), found, kept)
-        bias = 2.0**64 if x.dtype.kind == "u" else 0.0
+        complete.append(affine.rest)
+        bias = (2.0**64 if x.dtype.kind == "u" else 0.0,)
         source = found.flat.view(np.int64)
-    else:
-        source = found.flat.view(np.uint8) if x.dtype.kind == "b" else found.flat
+    parameters = [_layout.to_memory_order(values.reshape(lengths), found, kept) for values in complete]
     target = _layout.writeable_flat(out, found)
 
     def work(tiles: Iterator[Tile]) -> None:
@@ -173,10 +171,8 @@ def _run_tiles(
                 lanes[key] = [_in_lanes(values, *key) for values in parameters]
             if in_place:
                 kernel(target, *tile[:6], *lanes[key])
-            elif long:
-                kernel(source, target, 0, *tile[:6], *lanes[key], _in_lanes(thirds, *key), bias)
             else:
-                kernel(source, target, 0, *tile[:6], *lanes[key])
+                kernel(source, target, 0, *tile[:6], *lanes[key], *bias)
 
     _threads.share(work, found.tiles, workers)
 
@@ -197,18 +193,18 @@ def _run_blocks(
     factor = np.exp2(affine.shift)
     shifted = _is_shifted(affine)
     long = x.dtype.kind in "iu" and x.dtype.itemsize == 8 and direction == "forward"
-    inverted = direction == "forward" and out.dtype.name == "float32" and _invertible(affine)
+    inverted = _multiplies(out, direction)
     kernel, count = _kernel(direction, affine, not inverted, False)
     parameters = _complete(affine, count, inverted)
     jobs = _layout.blocks(lengths, kept_lengths, min(features, COPIED // 16), COPIED)
 
     def work(items: Iterator[Block]) -> None:
-        scratch = np.empty(0)
+        scratch, singles = np.empty(0), np.empty(0, np.float32)
         for block in items:
             index = (*block.rows, *block.kept)
             part = source[index]
             if scratch.size < part.size:
-                scratch = np.empty(part.size)
+                scratch, singles = np.empty(part.size), np.empty(part.size if inverted else 0, np.float32)
             tile = scratch[: part.size]
             shaped = tile.reshape(part.shape)
             rows = math.prod(part.shape[: len(reduced)])
@@ -229,7 +225,7 @@ def _run_blocks(
                 with np.errstate(over="ignore", invalid="ignore"):
                     matrix *= factors
             if inverted:
-                single = np.empty(part.size, np.float32)
+                single = singles[: part.size]
                 kernel(_frozen(tile), single, 0, 0, 1, 0, rows, columns, columns, *mine)
                 np.copyto(target[index], single.reshape(part.shape), casting="same_kind")
                 continue

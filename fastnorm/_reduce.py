@@ -16,6 +16,7 @@ from fastnorm._sums import Integers, Sums
 
 WIDE = 2048  # features from which workers share columns, not rows: one state for all of them
 STRIP = 2048  # bytes of a row in a tile: so far is memory read in order
+LANES = 512  # the most lanes of a tile, which kernels have scratch for
 SHARE = 1 << 20  # elements of a unit of work
 SMALL = 1 << 16  # elements below which threads cost more than they give
 COPIED = 1 << 18  # elements of a copied block
@@ -138,7 +139,7 @@ def _kind(dtype: np.dtype[Any]) -> str:
 
 def _strip(dtype: np.dtype[Any]) -> int:
     """The most lanes of a tile."""
-    return min(512, STRIP // dtype.itemsize)
+    return min(LANES, STRIP // dtype.itemsize)
 
 
 def _fold(dtype: np.dtype[Any]) -> int:
@@ -175,7 +176,7 @@ class _Scanner:
         self.integers = np.zeros(exact.INTEGERS, np.int64)
         self.floats = np.empty(exact.FLOATS)
         self.half = dtype.kind in "fV" and dtype.itemsize == 2
-        self.tile = np.empty(steps.BLOCK * 512, np.float32) if self.half else None
+        self.tile = np.empty(steps.BLOCK * LANES, np.float32) if self.half else None
         self.is_float16 = dtype.kind == "f"
         self.is_integer = dtype.kind in "biu"
         self.mask = 0xFFFFF if dtype == np.uint64 else -1
@@ -228,14 +229,17 @@ def count(array: Array, kept: tuple[int, ...], weights: Array | None, threads: i
         return _count_blocks(plain, mask, kept, weights, workers)
     features = math.prod(plain.shape[axis] for axis in kept)
     rows = plain.size // features
-    if features >= WIDE:
-        strip, share = max(64, min(_strip(plain.dtype), features // (4 * workers))), 1 << 62
-    else:
-        strip, share = _strip(plain.dtype), max(1 << 14, min(SHARE, plain.size // (4 * workers)))
-    found = _layout.tiling(plain, kept, strip, share, _fold(plain.dtype))
+    strip, fold, found = _strip(plain.dtype), _fold(plain.dtype), None
+    if features >= WIDE:  # columns of its own for each worker, if one tile can have all their rows
+        columns = max(64, min(strip, features // (4 * workers)))
+        found = _layout.tiling(plain, kept, columns, plain.size, fold)
+    if disjoint := found is not None and sum(tile.period for tile in found.tiles) == found.features:
+        return _count_tiles(plain.dtype, found, disjoint, rows, workers)
+    share = max(1 << 14, min(SHARE, plain.size // (4 * workers)))
+    found = _layout.tiling(plain, kept, strip, share, fold)
     if found is None:
         return _count_blocks(plain, mask, kept, None, workers)
-    return _count_tiles(plain.dtype, found, features >= WIDE, rows, workers)
+    return _count_tiles(plain.dtype, found, disjoint, rows, workers)
 
 
 def _weighted_sum(low: Counted, high: Counted) -> Counted:
@@ -271,10 +275,10 @@ def _count_long_weighted(
     )
 
 
-def _count_tiles(dtype: np.dtype[Any], found: _layout.Tiling, wide: bool, rows: int, workers: int) -> Counted:
+def _count_tiles(dtype: np.dtype[Any], found: _layout.Tiling, disjoint: bool, rows: int, workers: int) -> Counted:
+    """Scan tiles; where they are ``disjoint`` in columns, all workers share one state."""
     flat = _native(found.flat)
     kind = _kind(dtype)
-    disjoint = wide and sum(tile.period for tile in found.tiles) == found.features
     shared = _State(kind, found.features) if disjoint else None
 
     def work(tiles: Iterator[Tile]) -> _State:

@@ -45,7 +45,7 @@ class Normalization:
     constant : {"center", "epsilon", "raise"}
         A feature of variance 0 is only centred, divided by ``epsilon`` (Keras's ``max(std, epsilon)``), or an error.
     epsilon : float
-        The floor of the standard deviation with ``constant="epsilon"``.
+        The floor of the standard deviation with ``constant="epsilon"``: 0, or at least 1e-300.
     affine : bool
         Scale and shift the result by ``gamma`` (1 at first) and ``beta`` (0), one of each for each feature.
     dtype : dtype_like, optional
@@ -89,8 +89,8 @@ class Normalization:
         self.inf: policy.Inf = policy.check_word("inf", inf, policy.Inf)
         self.constant: policy.Constant = policy.check_word("constant", constant, policy.Constant)
         self.epsilon = float(epsilon)
-        if not 0 <= self.epsilon < math.inf:
-            raise ValueError(f"epsilon must be a finite number >= 0, not {epsilon!r}")
+        if self.epsilon != 0 and not 1e-300 <= self.epsilon < math.inf:
+            raise ValueError(f"epsilon must be 0 or a finite number >= 1e-300, not {epsilon!r}")
         self.dtype = None if dtype is None else np.dtype(dtype)
         if self.dtype is not None and self.dtype.name not in FLOATS:
             raise ValueError(f"dtype must be one of {', '.join(FLOATS)}, not {self.dtype}: z-scores are fractions")

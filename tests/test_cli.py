@@ -257,7 +257,9 @@ def test_an_error_of_a_process_is_the_same(folder):
 
 def test_a_table_that_cannot_be_written_leaves_no_state(folder):
     """Table and state appear both or not at all."""
-    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    import pyarrow
+    from pyarrow import parquet
+
     parquet.write_table(pyarrow.table({"a": [1, 2], "tags": [["x"], []]}), "t.parquet")
     before = files(folder)
     status, _, errors = quick("normalize", "t.parquet", "--out", "o.csv")

@@ -7,9 +7,7 @@ import multiprocessing
 import os
 import random
 import signal
-import subprocess
 import sys
-import textwrap
 import threading
 import time
 import weakref
@@ -17,11 +15,11 @@ import weakref
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import GUARD, run_python
 
 from fastnorm import _threads
 from fastnorm._threads import available, count, share, shutdown_threads, uninterrupted
 
-GUARD = 60  # seconds until a hang becomes a failure; no law depends on it
 FREE_THREADED = not getattr(sys, "_is_gil_enabled", lambda: True)()
 VARIABLE = "FASTNORM_NUM_THREADS"
 
@@ -51,19 +49,6 @@ def stop_all_pools():
     shutdown_threads()
     for thread in pool_threads():  # those of a pool that has grown leave by themselves
         thread.join(GUARD)
-
-
-def run_python(code, **environment):
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", textwrap.dedent(code)],
-        capture_output=True,
-        check=False,
-        env={**os.environ, **environment},
-        text=True,
-        timeout=GUARD,
-    )
-    assert (0, "") == (done.returncode, done.stderr)
-    return done.stdout.split()
 
 
 def pool_threads():

@@ -2,11 +2,10 @@
 
 import os
 import shutil
-import subprocess
-import sys
 import textwrap
 from pathlib import Path
 
+import processes
 import pytest
 import strategies as arrays
 
@@ -86,17 +85,7 @@ SHARED = {name: os.environ[name] for name in SETTINGS if name in os.environ}
 def run_python(code, cwd, **environment):
     """Run code in a process that knows no setting of ours, and return what it prints."""
     known = {name: value for name, value in os.environ.items() if name not in SETTINGS}
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(code)],
-        capture_output=True,
-        check=False,
-        cwd=cwd,
-        env=known | environment,
-        text=True,
-        timeout=GUARD,
-    )
-    assert (0, "") == (done.returncode, done.stderr)
-    return done.stdout.split()
+    return processes.run_python(code, cwd=cwd, environment=known | environment, timeout=GUARD)
 
 
 @pytest.fixture

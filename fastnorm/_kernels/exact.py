@@ -8,7 +8,17 @@ import numpy as np
 
 from fastnorm._jit import exact_kernel, inner_kernel
 from fastnorm._kernels.limbs import NAN, NEGINF, ONE, POSINF, ZERO, deposit, flush
-from fastnorm._kernels.steps import BLOCK, NARROW, PLAIN, WIDE, gaps_block, plain_blocks, wide_block
+from fastnorm._kernels.steps import (
+    BLOCK,
+    NARROW,
+    PLAIN,
+    WIDE,
+    WIDE_FLOOR,
+    WIDE_FLOOR_NARROW,
+    gaps_block,
+    plain_blocks,
+    wide_block,
+)
 from fastnorm._kernels.vector import LANES, not_inlined
 
 FLUSH = 1000  # blocks whose whole numbers (at most 2**52 each) fit an int64, with a bit to spare
@@ -21,7 +31,6 @@ UNSET = 1 << 20  # the E of a wide grid that was not needed yet
 # tally, E, E of the wide grid.
 FLOATS = 2 * LANES
 _WIDE_SUMS = len(PLAIN) * LANES
-WIDE_SUMS = np.int64(_WIDE_SUMS)
 _FLAGS = _WIDE_SUMS + len(WIDE) * LANES
 _TALLY = _FLAGS + LANES
 _E = _TALLY + LANES
@@ -38,10 +47,9 @@ INTEGERS = _BLOCKS + 5
 def settle(c, integers, narrow, state, layout, feature, span):
     """Empty lane c: its whole numbers and its count of NaNs."""
     not_inlined()
-    table = NARROW if narrow else PLAIN
-    flush(integers, ZERO, table, c, integers[_E + c], state, layout, feature, span)
+    flush(integers, NARROW if narrow else PLAIN, c, integers[_E + c], state, layout, feature, span)
     if integers[_WIDE_E + c] != UNSET:
-        flush(integers, WIDE_SUMS, WIDE, c, integers[_WIDE_E + c], state, layout, feature, span)
+        flush(integers[_WIDE_SUMS:], WIDE, c, integers[_WIDE_E + c], state, layout, feature, span)
     state[NAN, feature] += integers[_TALLY + c]
     integers[_TALLY + c] = 0
 
@@ -80,7 +88,7 @@ def sweep(x, start, rows, stride, c, outside, floats, integers, narrow, state, l
     """After a wide block: deposit what lay outside the window of lane c, and let its grid follow the data."""
     not_inlined()
     top = floats[c + LANES] * floats[c + LANES]
-    floor = top * (2.0**-132 if narrow else 2.0**-74)
+    floor = top * (WIDE_FLOOR_NARROW if narrow else WIDE_FLOOR)
     squares = 0.0
     for r in range(rows):
         v = np.float64(x[start + r * stride + c])

@@ -18,9 +18,10 @@ LONG = np.array([[1, 44, 0], [1, 22, 0], [1, 0, 0], [2, 88, 0], [2, 66, 1], [2, 
 
 @exact_kernel
 def scan_integer(x, mask, start, outer, step, rows, stride, lanes, period, feature, sums, state, layout, span):
-    """Add integers of any width; 64-bit ones come as int64, with ``mask`` 2**20 - 1 where they stand for uint64."""
-    for k in range(8 * LANES):
-        sums[k] = 0
+    """Add integers of any width; 64-bit ones come as int64, with ``mask`` 2**20 - 1 where they stand for uint64.
+
+    ``sums`` are 0 before and after.
+    """
     blocks = 0
     for o in range(outer):
         for r in range(0, rows, BLOCK):
@@ -64,4 +65,4 @@ def empty_integers(itemsize, sums, lanes, period, feature, state, layout, span):
     """Move the whole numbers of every lane into the limbs."""
     table = SHORT if itemsize <= 2 else MIDDLE if itemsize == 4 else LONG
     for c in range(lanes):
-        flush(sums, ZERO, table, c, ZERO, state, layout, feature + c % period, span)
+        flush(sums, table, c, ZERO, state, layout, feature + c % period, span)

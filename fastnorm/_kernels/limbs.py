@@ -7,8 +7,7 @@ import numpy as np
 from fastnorm._jit import exact_kernel, inner_kernel
 from fastnorm._kernels.vector import LANES, not_inlined
 
-COUNTS = 3  # rows of a state before its limbs: NaN, +inf, -inf
-NAN, POSINF, NEGINF = 0, 1, 2
+NAN, POSINF, NEGINF = 0, 1, 2  # rows of a state before its limbs: how many there are
 # Arguments as np.int64: numba compiles a function anew for each literal number that it is called with.
 ZERO, ONE = np.int64(0), np.int64(1)
 TOTAL, SQUARE, WEIGHT = np.int64(0), np.int64(2), np.int64(4)  # sides of a layout and a span
@@ -78,16 +77,16 @@ def deposit(state, layout, feature, value, span):
 
 
 @inner_kernel
-def flush(sums, first, table, c, E, state, layout, feature, span):
+def flush(sums, table, c, E, state, layout, feature, span):
     """Move the whole numbers of lane c into its feature's limbs."""
     not_inlined()
     for k in range(table.shape[0]):
-        value = sums[first + c + k * LANES]
+        value = sums[c + k * LANES]
         if value != 0:
             side = 2 * (table[k, 0] - 1)
             position = table[k, 0] * E + table[k, 1] + table[k, 2]
             put(state, layout[side], layout[side + 1], feature, position, value, span, side)
-            sums[first + c + k * LANES] = 0
+            sums[c + k * LANES] = 0
 
 
 @exact_kernel

@@ -48,6 +48,9 @@ WIDE = np.array(
 )
 
 
+WIDE_FLOOR, WIDE_FLOOR_NARROW = 2.0**-74, 2.0**-132  # of v**2 beside 4**E, for float64 and float32
+
+
 def _slice(total: Any, v: Any) -> tuple[Any, Any, Any]:
     """Add ``v`` to a sum, which rounds it to the sum's unit: the new sum, what it took in, and what is left."""
     new = total + v
@@ -129,20 +132,12 @@ def _wide_step(x: Any, constants: Any, state: Any) -> Any:
     )
 
 
-def _wide_watch(v: Any, constants: Any, state: Any) -> Any:
+def _watch(x: Any, constants: Any, state: Any) -> Any:
     """Count what the wide step passes over: values outside the window, and NaNs."""
     (top, floor), (outside, missing) = constants, state
+    v = double(x)  # masks of float64 alone need no shuffling
     w = v * v
     out = (w >= top) | ((w < floor) & (v != 0.0))
-    return outside + where(out, 1.0, 0.0), missing + where(w != w, 1.0, 0.0)
-
-
-def _narrow_watch(x: Any, constants: Any, state: Any) -> Any:
-    """The same for float32, whose squares are exact: masks of float64 alone, which need no shuffling."""
-    (top, floor), (outside, missing) = constants, state
-    v = double(x)
-    w = v * v
-    out = (w >= top) | ((w < floor) & (w != 0.0))
     return outside + where(out, 1.0, 0.0), missing + where(w != w, 1.0, 0.0)
 
 
@@ -157,8 +152,8 @@ _narrow = RowLoop(_narrow_step, NARROW, _NARROW_WINDOW, (_INFINITE,), _in_window
 _plain = RowLoop(_plain_step, PLAIN, _PLAIN_WINDOW, (np.inf,), _in_window(3))
 _narrow_gaps = RowLoop(_with_gaps(_narrow_step), NARROW, _NARROW_WINDOW, (_INFINITE, _NONE), _in_window(1))
 _plain_gaps = RowLoop(_with_gaps(_plain_step), PLAIN, _PLAIN_WINDOW, (np.inf, 0.0), _in_window(3))
-_wide = RowLoop(_wide_step, WIDE, ((2, 1.0), (2, 2.0**-74)), (0.0, 0.0), _always, _wide_watch)
-_wide_narrow = RowLoop(_wide_step, WIDE, ((2, 1.0), (2, 2.0**-132)), (0.0, 0.0), _always, _narrow_watch)
+_wide = RowLoop(_wide_step, WIDE, ((2, 1.0), (2, WIDE_FLOOR)), (0.0, 0.0), _always, _watch)
+_wide_narrow = RowLoop(_wide_step, WIDE, ((2, 1.0), (2, WIDE_FLOOR_NARROW)), (0.0, 0.0), _always, _watch)
 
 _plain_loop = row_loop(float32=_narrow, float64=_plain)
 _gaps_loop = row_loop(float32=_narrow_gaps, float64=_plain_gaps)

@@ -174,15 +174,7 @@ def _rows(
     kind = ir.FunctionType(ir.VoidType(), [_BYTE_POINTER, i32, i32, i32])
     prefetch = builder.module.declare_intrinsic("llvm.prefetch", [_BYTE_POINTER], kind)
     there = builder.load(fetched)
-    builder.call(
-        prefetch,
-        [
-            builder.bitcast(builder.gep(x, [there]), _BYTE_POINTER),
-            i32(0),
-            i32(3),
-            i32(1),
-        ],
-    )
+    builder.call(prefetch, [builder.bitcast(builder.gep(x, [there]), _BYTE_POINTER), i32(0), i32(3), i32(1)])
     yield here
     builder.store(builder.add(here, stride), position)
     builder.store(builder.add(there, then), fetched)
@@ -249,24 +241,12 @@ class RowLoop:
     def _scaled(self, scale: Any) -> tuple[list[Any], list[Any]]:
         """Where the sums start, and the constants of the window."""
         powers = {1: scale, 2: scale * scale}
-        return [powers[power] * number for power, number in self.starts], [
-            powers[power] * number for power, number in self.window
-        ]
+        starts, window = ([powers[power] * number for power, number in part] for part in (self.starts, self.window))
+        return starts, window
 
-    def interpret(
-        self,
-        x: Any,
-        start: int,
-        rows: int,
-        stride: int,
-        first: int,
-        stop: int,
-        ahead: int,
-        scales: Any,
-        sums: Any,
-        flags: Any,
-    ) -> int:
-        """The loop in plain Python, lane by lane: how many lanes of ``first:stop`` have a flag."""
+    def interpret(self, x: Any, *arguments: Any) -> int:
+        """The loop in plain Python, lane by lane: how many lanes have a flag."""
+        start, rows, stride, first, stop, _, scales, sums, flags = arguments
         flagged = 0
         for c in range(first, stop):
             starts, constants = self._scaled(float(scales[c]))
