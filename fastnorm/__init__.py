@@ -5,17 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fastnorm._layer import NotAdaptedError
     from fastnorm._threads import shutdown_threads
     from fastnorm._warmup import warmup
     from fastnorm.moments import Moments
-    from fastnorm.normalization import Normalization, NotAdaptedError
+    from fastnorm.normalization import Normalization
 
     __version__: str
 
 _HOMES = {
     "Moments": "fastnorm.moments",
     "Normalization": "fastnorm.normalization",
-    "NotAdaptedError": "fastnorm.normalization",
+    "NotAdaptedError": "fastnorm._layer",
     "shutdown_threads": "fastnorm._threads",
     "warmup": "fastnorm._warmup",
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import zip_longest
 from typing import Any
 
@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
-def mismatch(got: tuple[int, ...], want: tuple[int, ...]) -> str:
+def mismatch(got: tuple[int, ...], want: tuple[int, ...], axis: Any, made: str = "was adapted to") -> str:
     """Say that features do not fit, and what to do."""
     if len(got) == len(want) == 1:
         return (
-            f"x has {got[0]} features, but this Normalization was adapted to {want[0]}; "
+            f"x has {got[0]} features (axis={axis!r}), but this Normalization {made} {want[0]}; "
             "pass the same columns or adapt a new one"
         )
     return (
-        f"x has features of incompatible shape {got} along the kept axes, but this Normalization has {want}; "
+        f"x has features of incompatible shape {got} (axis={axis!r}), but this Normalization {made} {want}; "
         "pass the same features or adapt a new one"
     )
 
@@ -52,9 +52,19 @@ def checked_out(x: NDArray[Any], out: Any, given: Any) -> NDArray[Any]:
             overlaps = True
         if overlaps:
             raise ValueError("out overlaps x in part; pass out=x to work in place, or an array of its own")
-    if result.size and any(stride == 0 and n > 1 for stride, n in zip(result.strides, result.shape, strict=True)):
-        raise ValueError("out repeats its memory (a broadcast array); pass an array of its own")
+    if result.size and _repeats(result):
+        raise ValueError("out repeats its memory (a broadcast array or overlapping windows); pass an array of its own")
     return result
+
+
+def _repeats(array: NDArray[Any]) -> bool:
+    """Whether elements may share memory: an axis steps by less than what the smaller steps span."""
+    span = array.itemsize
+    for step, length in sorted((abs(s), n) for s, n in zip(array.strides, array.shape, strict=True) if n > 1):
+        if step < span:
+            return True
+        span += step * (length - 1)
+    return False
 
 
 def _is_array(item: Any) -> bool:
@@ -73,7 +83,7 @@ def batches(data: Any, weights: Any) -> Iterator[tuple[Any, Any]]:
     """Pairs of a batch and its weights: one array is one batch, an iterable gives several."""
     if isinstance(data, (list, tuple)) and data and (_is_array(data[0]) or _is_pair(data[0])):
         source: Iterable[Any] = data  # a list of arrays, or of (x, y): batches
-    elif _is_array(data) or isinstance(data, (list, tuple, int, float, str, bytes)) or not isinstance(data, Iterable):
+    elif _is_array(data) or isinstance(data, (list, tuple, str, bytes, Mapping)) or not isinstance(data, Iterable):
         yield data, weights
         return
     else:

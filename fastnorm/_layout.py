@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import product
+from os import PathLike
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,7 +23,7 @@ def as_array(x: Any, name: str = "x") -> Array:
 
     Raises TypeError for what has no exact float64 (complex, longdouble) or is no number, ValueError for 0-d input.
     """
-    array: Array = x if isinstance(x, np.ndarray) else np.asarray(x)
+    array: Array = x if isinstance(x, np.ndarray) else _from_any(x, name)
     kind = array.dtype.kind
     if not (kind in "biu" or (kind == "f" and array.dtype.itemsize <= 8) or array.dtype.name == "bfloat16"):
         cure = {
@@ -35,6 +36,32 @@ def as_array(x: Any, name: str = "x") -> Array:
         raise TypeError(f"{name} has dtype {array.dtype}, but fastnorm takes real numbers of up to 64 bits; {cure}")
     if array.ndim == 0:
         raise ValueError(f"{name} is 0-dimensional (a single number); pass at least one row, e.g. np.array([{name}])")
+    return array
+
+
+def _from_any(x: Any, name: str) -> Array:
+    if x is None or isinstance(x, (str, bytes, PathLike, Mapping)):
+        what = "None" if x is None else f"a {type(x).__name__}"
+        raise TypeError(f"{name} is {what}, but fastnorm takes arrays of numbers; pass e.g. np.load(path)")
+    if isinstance(x, Iterator):
+        raise TypeError(
+            f"{name} is an iterator ({type(x).__name__}), but here one array of rows is wanted; "
+            "pass its items one by one, or give an iterable of batches to adapt"
+        )
+    if hasattr(x, "toarray"):  # SciPy's sparse matrices and arrays
+        raise TypeError(
+            f"{name} is sparse ({type(x).__name__}); pass {name}.toarray(), or use fastnorm.sklearn.StandardScaler("
+            "with_mean=False), which leaves it sparse"
+        )
+    try:
+        array = np.asarray(x)
+    except ValueError as error:
+        raise ValueError(
+            f"{name} cannot be made an array ({error}); give each row the same number of values, "
+            "and NaN where one is missing"
+        ) from None
+    if array.ndim == 0 and array.dtype.kind == "O":
+        raise TypeError(f"{name} is a {type(x).__name__}, but fastnorm takes arrays of numbers")
     return array
 
 

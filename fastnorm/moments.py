@@ -196,6 +196,9 @@ class Moments:
     def __add__(self, other: Moments) -> Moments:
         return self._combine(other, 1)
 
+    def __radd__(self, other: Any) -> Moments:  # sum(parts) begins with 0
+        return self if isinstance(other, int) and other == 0 else NotImplemented
+
     def __sub__(self, other: Moments) -> Moments:
         result = self._combine(other, -1)
         if result is not NotImplemented and (reason := _impossible(result._counted)):

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import base64
 import math
-import os
-import threading
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -15,18 +13,13 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from fastnorm import _apply, _layout, _threads, policy, report, state
 from fastnorm._apply import Affine, Direction
 from fastnorm._arguments import FLOATS, batches, checked_out, mismatch
+from fastnorm._layer import Floats, Layer, NotAdaptedError
 from fastnorm._reduce import Running
 from fastnorm.moments import Moments
 from fastnorm.report import Parameter
 
-Floats = NDArray[np.float64]
 
-
-class NotAdaptedError(ValueError):
-    """A layer was used before it had seen data."""
-
-
-class Normalization:
+class Normalization(Layer):
     """Standardize each feature to mean 0 and variance 1: ``(x - mean) / std``, with exact statistics.
 
     Parameters
@@ -66,7 +59,15 @@ class Normalization:
     array([[-1., -1., -1.]])
     """
 
-    feature_names: tuple[str, ...] | None = None  #: names for reports, kept in the state file
+    _settings = frozenset(
+        {"axis", "invert", "nan", "inf", "constant", "epsilon", "affine", "dtype", "threads", "_fixed"}
+    )
+    _trainables = {"gamma": "affine", "beta": "affine"}  # noqa: RUF012
+    _passing = ("_applied", "_small", "_running")
+
+    _applied: tuple[policy.Parameters, Affine] | None
+    _small: _Small | None
+    _running: Running | None
 
     def __init__(
         self,
@@ -99,21 +100,7 @@ class Normalization:
         self.affine = bool(affine)
         self._fixed = self._check_fixed(mean, variance)
         self._moments: Moments | None = None
-        self._gamma: Floats | None = None
-        self._beta: Floats | None = None
-        self._applied: tuple[policy.Parameters, Affine] | None = None
-        self._small: _Small | None = None
-        self._running: Running | None = None
-        self._made_lock = os.getpid(), threading.RLock()
-
-    @property
-    def _lock(self) -> Any:
-        """The lock of this process: one that a thread held during a fork would stay locked in the child."""
-        process, lock = self._made_lock
-        if process != os.getpid():
-            lock = threading.RLock()
-            self._made_lock = os.getpid(), lock
-        return lock
+        super().__init__()
 
     def _check_fixed(self, mean: ArrayLike | None, variance: ArrayLike | None) -> tuple[Floats, Floats] | None:
         if mean is None and variance is None:
@@ -145,7 +132,7 @@ class Normalization:
 
     # ------------------------------------------------------------------------------------------ statistics
 
-    def adapt(self, data: Any, *, weights: Any = None) -> Normalization:
+    def adapt(self, data: Any, *, weights: Any = None) -> Self:
         """Forget everything and learn mean and variance from ``data``; returns the layer.
 
         Parameters
@@ -171,13 +158,13 @@ class Normalization:
             more = self._moments_of(batch, batch_weights, moments)
             moments = more if moments is None else moments + more
         if moments is None:
-            raise ValueError("adapt received an empty iterable; pass at least one batch")
+            raise ValueError("adapt received an empty iterable (no batches); pass at least one batch")
         if not moments.rows:
             raise ValueError("adapt received no rows; pass at least one")
         self._set(moments)
         return self
 
-    def update(self, batch: Any, *, weights: ArrayLike | None = None) -> Normalization:
+    def update(self, batch: Any, *, weights: ArrayLike | None = None) -> Self:
         """Add the rows of ``batch`` to what the layer has seen; returns the layer.
 
         Examples
@@ -188,11 +175,14 @@ class Normalization:
         self._must_learn("update")
         if weights is None and _is_few_rows(batch) and self._add_few(batch):
             return self
-        more = self._moments_of(batch, weights, self._seen())
+        self._add(self._moments_of(batch, weights, self._seen()))
+        return self
+
+    def _add(self, more: Moments) -> None:
+        policy.check_batch(more, self.nan, self.inf)
         with self._lock:
             before = self._seen()
             self._set(more if before is None else before + more)
-        return self
 
     def _add_few(self, batch: NDArray[Any]) -> bool:
         """Add a few rows to sums that wait to be merged until somebody asks for a result; False if not possible."""
@@ -217,7 +207,7 @@ class Normalization:
                 self._running = None
         return self._moments
 
-    def forget(self, batch: ArrayLike, *, weights: ArrayLike | None = None) -> Normalization:
+    def forget(self, batch: ArrayLike, *, weights: ArrayLike | None = None) -> Self:
         """Remove the rows of ``batch`` exactly, as if they had never been seen; returns the layer.
 
         Raises
@@ -240,7 +230,7 @@ class Normalization:
             self._set(before - less)
         return self
 
-    def merge(self, other: Normalization) -> Normalization:
+    def merge(self, other: Normalization) -> Self:
         """Add what another layer has seen; returns the layer.
 
         Examples
@@ -254,24 +244,18 @@ class Normalization:
         other._must_learn("merge")
         if self.axis != other.axis:
             raise ValueError(f"cannot merge layers with axis={self.axis!r} and axis={other.axis!r}")
-        more = other._seen()
-        with self._lock:
-            before = self._seen()
-            if more is not None:
-                self._set(more if before is None else before + more)
+        if (more := other._seen()) is not None:
+            self._add(more)
         return self
 
-    def __add__(self, other: Normalization) -> Normalization:
+    def __add__(self, other: Normalization) -> Self:
         """Return a new layer, set up like the left one, that has seen what both have."""
         if not isinstance(other, Normalization):
             return NotImplemented
         return self.copy().merge(other)
 
-    def copy(self) -> Normalization:
-        """Return an independent layer in the same state."""
-        twin = object.__new__(Normalization)
-        twin.__setstate__(self.__getstate__())
-        return twin
+    def __radd__(self, other: Any) -> Self:  # sum(layers) begins with 0
+        return self.copy() if isinstance(other, int) and other == 0 else NotImplemented
 
     def _must_learn(self, verb: str) -> None:
         if self._fixed is not None:
@@ -280,19 +264,43 @@ class Normalization:
                 "make one without `mean` and `variance` to learn them"
             )
 
+    @classmethod
+    def from_moments(cls, moments: Moments, *, axis: int | tuple[int, ...] | None = -1, **settings: Any) -> Self:
+        """Return a layer that has seen what ``moments`` have seen, with the settings of the constructor.
+
+        Raises
+        ------
+        ValueError
+            If the moments hold NaN or infinities that the settings do not allow, or fixed statistics are given.
+
+        Examples
+        --------
+        >>> parts = [Moments.of([[1.0], [2.0]]), Moments.of([[6.0]])]
+        >>> Normalization.from_moments(sum(parts)).mean
+        array([3.])
+        """
+        layer = cls(axis, **settings)
+        layer._must_learn("take moments")
+        if not isinstance(moments, Moments):
+            raise TypeError(f"from_moments takes Moments, not {type(moments).__name__}; make them with Moments.of(x)")
+        layer._add(moments)
+        return layer
+
     def _moments_of(self, batch: Any, weights: Any, before: Moments | None) -> Moments:
         moments = Moments.of(batch, self.axis, weights, self.threads)
         if before is not None and moments.shape != before.shape:
-            raise ValueError(mismatch(moments.shape, before.shape))
+            raise ValueError(mismatch(moments.shape, before.shape, self.axis))
         policy.check_batch(moments, self.nan, self.inf)
         return moments
 
     def _set(self, moments: Moments) -> None:
         with self._lock:
-            if self._moments is not None and self._moments.shape != moments.shape:
+            if self._moments is None or self._moments.shape != moments.shape:
                 self._gamma = self._beta = None
+                if self._feature_names is not None and len(self._feature_names) != math.prod(moments.shape):
+                    self._feature_names = None
             self._moments = moments
-            self._applied = self._small = self._running = None
+            self._reset()
 
     # ------------------------------------------------------------------------------------------- transform
 
@@ -326,14 +334,15 @@ class Normalization:
         True
         """
         if (
-            out is x
+            (out is x or out is None)
             and (small := self._small) is not None
             and _is_few_rows(x)
             and x.shape[1] == small.features
             and (self.dtype is None or self.dtype == x.dtype)
         ):
-            small.transform(x)
-            return x
+            out = x if out is x else x.copy()
+            small.transform(out)
+            return out
         return self._run(x, out, "inverse" if self.invert else "forward")
 
     __call__ = transform
@@ -393,19 +402,19 @@ class Normalization:
         """The parameters for features of this shape."""
         if self._fixed is None:
             if lengths != self.moments.shape:
-                raise ValueError(mismatch(lengths, self.moments.shape))
+                raise ValueError(mismatch(lengths, self.moments.shape, self.axis))
             return self._parameters_applied()[1]
         try:
             mean, variance = (np.broadcast_to(values, lengths).reshape(-1) for values in self._fixed)
         except ValueError:
-            raise ValueError(mismatch(lengths, self._fixed[0].shape)) from None
+            raise ValueError(mismatch(lengths, self._fixed[0].shape, self.axis, "has a fixed mean for")) from None
         parameters = policy.of_fixed(mean, variance, self.constant, self.epsilon)
         gamma = beta = None
         if self.affine:
             try:
                 gamma, beta = (np.broadcast_to(values, lengths).reshape(-1) for values in (self.gamma, self.beta))
             except ValueError:
-                raise ValueError(mismatch(lengths, self.gamma.shape)) from None
+                raise ValueError(mismatch(lengths, self.gamma.shape, self.axis, "has gamma and beta for")) from None
         return Affine(*parameters[:5], gamma, beta)
 
     def _parameters_applied(self) -> tuple[policy.Parameters, Affine]:
@@ -464,46 +473,13 @@ class Normalization:
         """Rows seen, as in Keras a single number; ``moments.count`` has the finite values of each feature."""
         return self.moments.rows
 
-    def _trainable(self, name: str) -> Floats:
-        if not self.affine:
-            raise AttributeError(f"this Normalization has no {name}; make it with affine=True")
-        if getattr(self, f"_{name}") is None:
-            shape = self._fixed[0].shape if self._fixed else self.moments.shape
-            setattr(self, f"_{name}", np.full(shape, 1.0 if name == "gamma" else 0.0))
-        values: Floats = getattr(self, f"_{name}").view()
-        values.flags.writeable = False
-        return values
+    def _feature_shape(self) -> tuple[int, ...] | None:
+        if self._fixed is not None:
+            return self._fixed[0].shape
+        return None if self._moments is None else self._moments.shape
 
-    def _set_trainable(self, name: str, values: ArrayLike) -> None:
-        shape = self._trainable(name).shape
-        array = np.array(values, np.float64)
-        if not np.isfinite(array).all() or (name == "gamma" and (array == 0).any()):
-            raise ValueError(f"{name} must be finite{' and not 0' if name == 'gamma' else ''}")
-        try:
-            array = np.broadcast_to(array, shape).copy()
-        except ValueError:
-            raise ValueError(f"{name} has shape {array.shape}, but the features have {shape}") from None
-        with self._lock:
-            setattr(self, f"_{name}", array)
-            self._applied = self._small = None
-
-    @property
-    def gamma(self) -> Floats:
-        """Trainable factor of each feature (with ``affine=True``); may be set."""
-        return self._trainable("gamma")
-
-    @gamma.setter
-    def gamma(self, values: ArrayLike) -> None:
-        self._set_trainable("gamma", values)
-
-    @property
-    def beta(self) -> Floats:
-        """Trainable offset of each feature (with ``affine=True``); may be set."""
-        return self._trainable("beta")
-
-    @beta.setter
-    def beta(self, values: ArrayLike) -> None:
-        self._set_trainable("beta", values)
+    def _features(self) -> int | None:
+        return None if self._fixed is not None else super()._features()
 
     def get_weights(self) -> list[NDArray[Any]]:
         """Return copies of gamma and beta (if affine), mean, variance and count, in Keras's order.
@@ -521,6 +497,9 @@ class Normalization:
     def set_weights(self, weights: Iterable[ArrayLike]) -> None:
         """Take over what `get_weights` gave: as if ``count`` rows of this mean and variance had been seen.
 
+        Rounded statistics cannot hold all that a layer knows: each feature then counts ``count`` values, none of them
+        missing. `save`, `copy` and pickle keep everything.
+
         Raises
         ------
         ValueError
@@ -532,7 +511,13 @@ class Normalization:
             raise ValueError(f"set_weights takes {len(expected)} arrays ({', '.join(expected)}), but got {len(given)}")
         twin = self.copy()
         if self._fixed is None:
-            twin._set(Moments._of_statistics(*given[-3:]))
+            moments = Moments._of_statistics(*given[-3:])
+            if twin._moments is not None and twin._moments.shape != moments.shape:
+                raise ValueError(
+                    f"mean and variance have shape {moments.shape}, but this Normalization has features of shape "
+                    f"{twin._moments.shape}; set the weights of a new one"
+                )
+            twin._set(moments)
         if self.affine:
             twin.gamma, twin.beta = given[:2]
         with self._lock:
@@ -557,10 +542,6 @@ class Normalization:
             found.append(Parameter("count", (), "int64", False))
         return found
 
-    def count_params(self) -> int:
-        """Return the total number of parameters: 2n + 1 for n features, 2n more if affine; 0 if fixed."""
-        return sum(parameter.size for parameter in self.parameters())
-
     def summary(self, count: bool = True, print_fn: Callable[[str], Any] = print) -> None:
         """Print the table of parameters; ``count=False`` leaves the row count out.
 
@@ -569,12 +550,8 @@ class Normalization:
         >>> Normalization().adapt([[1.0]]).summary(print_fn=lambda text: print(text.splitlines()[-1]))
          Non-trainable params: 3 (24.00 B)
         """
-        print_fn(report.summary(*self._reported(count)))
-
-    def _reported(self, count: bool = True) -> tuple[str, str, tuple[int | None, ...], list[Parameter]]:
         chosen = [parameter for parameter in self.parameters() if count or parameter.name != "count"]
-        shape: tuple[int, ...] = self._fixed[0].shape if self._fixed else self.moments.shape
-        return "normalization", f"normalization ({type(self).__name__})", (None, *shape), chosen
+        print_fn(self._show(report.summary, chosen))
 
     def statistics(self) -> dict[str, Any]:
         """Return per-feature columns for a table: feature, count, missing, mean, std.
@@ -595,94 +572,42 @@ class Normalization:
         }
 
     def _repr_html_(self) -> str:
-        if self._fixed is None and ((seen := self._seen()) is None or not seen.rows):
-            return f"<pre>{self!r}</pre>"
-        return report.html(*self._reported(), statistics=None if self._fixed else self.statistics())
+        if self._fixed is not None or (seen := self._seen()) is None or not seen.rows:
+            return super()._repr_html_()
+        return self._show(report.html, self.parameters(), statistics=self.statistics())
 
     def __repr__(self) -> str:
         seen = self._seen()
         what = "fixed" if self._fixed else "not adapted" if seen is None else f"{seen.rows} rows seen"
         return f"<Normalization axis={self.axis!r}, {what}>"
 
-    # ----------------------------------------------------------------------------------------------- files
+    # ----------------------------------------------------------------------------------------------- state
 
     def __getstate__(self) -> dict[str, Any]:
         with self._lock:
             self._seen()
-            passing = ("_made_lock", "_applied", "_small", "_running")
-            return {name: value for name, value in self.__dict__.items() if name not in passing}
+            return super().__getstate__()
 
-    def __setstate__(self, saved: dict[str, Any]) -> None:
-        lock = self.__dict__.get("_made_lock") or (os.getpid(), threading.RLock())
-        self.__dict__.update(saved, _made_lock=lock, _applied=None, _small=None, _running=None)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the exact state to a file (JSON, see docs/state.md), atomically: a crash leaves the earlier file.
-
-        Examples
-        --------
-        >>> import tempfile, pathlib
-        >>> path = pathlib.Path(tempfile.mkdtemp()) / "state.json"
-        >>> Normalization().adapt([[1.0], [3.0]]).save(path)
-        >>> Normalization.load(path).mean
-        array([2.])
-        """
-        names = ("invert", "nan", "inf", "constant", "epsilon", "affine")
-        document: dict[str, Any] = {
-            "class": "Normalization",
-            "config": {name: getattr(self, name) for name in names}
-            | {"axis": self.axis, "dtype": None if self.dtype is None else self.dtype.name},
-            "feature_names": None if self.feature_names is None else list(self.feature_names),
-        }
-        with self._lock:
-            if (seen := self._seen()) is not None:
-                document["moments"] = base64.b64encode(seen.to_bytes()).decode("ascii")
-            if self._fixed is not None:
-                document["fixed"] = [state.pack(values) for values in self._fixed]
-            for name in ("gamma", "beta"):
-                if (values := getattr(self, f"_{name}")) is not None:
-                    document[name] = state.pack(values)
-        state.write(path, document)
+    def _document(self) -> dict[str, Any]:
+        names = ("axis", "invert", "nan", "inf", "constant", "epsilon", "affine")
+        config = {name: getattr(self, name) for name in names}
+        document: dict[str, Any] = {"config": config | {"dtype": None if self.dtype is None else self.dtype.name}}
+        if (seen := self._seen()) is not None:
+            document["moments"] = base64.b64encode(seen.to_bytes()).decode("ascii")
+        if self._fixed is not None:
+            document["fixed"] = [state.pack(values) for values in self._fixed]
+        return document
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Normalization:
-        """Return the layer that `save` wrote.
-
-        Raises
-        ------
-        FileNotFoundError
-            If there is no such file.
-        ValueError
-            If the file is damaged, incomplete, something else or of a newer version.
-        """
-        document = state.read(path)
-        if document.get("class") != "Normalization":
-            raise ValueError(f"{path} holds a {document.get('class')}, not a Normalization")
-        try:
-            return cls._of_document(document)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise ValueError(f"{path} holds no state that a Normalization can have ({error}); adapt again") from error
-
-    @classmethod
-    def _of_document(cls, document: dict[str, Any]) -> Normalization:
+    def _of_document(cls, document: dict[str, Any]) -> Self:
         config = dict(document["config"])
         axis = config.pop("axis")
         config["dtype"] = config["dtype"] and _layout.float_dtype(config["dtype"])
         mean, variance = (state.unpack(entry) for entry in document["fixed"]) if "fixed" in document else (None, None)
         layer = cls(tuple(axis) if isinstance(axis, list) else axis, mean=mean, variance=variance, **config)
-        if (names := document["feature_names"]) is not None:
-            if not all(isinstance(name, str) for name in names):
-                raise ValueError("feature names are not text")
-            layer.feature_names = tuple(names)
         if "moments" in document:
             layer._must_learn("hold moments")
             layer._moments = Moments.from_bytes(base64.b64decode(document["moments"], validate=True))
-        for name in ("gamma", "beta"):
-            if name in document:
-                values = state.unpack(document[name])
-                if values.shape != layer._trainable(name).shape:
-                    raise ValueError(f"{name} has another shape than the features")
-                layer._set_trainable(name, values)
         return layer
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -24,6 +25,10 @@ def write(path: str | os.PathLike[str], document: dict[str, Any]) -> None:
     body = {"format": FORMAT, "version": _codec.VERSION, **document}
     text = json.dumps(body | {"sha256": _digest(body)}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     target = Path(path)
+    if target.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "is a folder; give the name of a file", str(path))
+    if not target.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, "there is no such folder; make it first", str(target.parent))
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:

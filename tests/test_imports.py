@@ -27,11 +27,12 @@ LEVELS = {
     **dict.fromkeys(("_statistics", "_codec"), 4),
     "moments": 5,
     **dict.fromkeys(("_arguments", "policy", "report", "state"), 6),
-    **dict.fromkeys(("normalization", "batchnorm"), 7),
-    **dict.fromkeys(("_warmup", "sklearn", "keras", "torch", "onnx", "dask", "files", "tables"), 8),
-    **dict.fromkeys(("cli", "__main__"), 9),
+    "_layer": 7,
+    **dict.fromkeys(("normalization", "batchnorm"), 8),
+    **dict.fromkeys(("_warmup", "sklearn", "keras", "torch", "onnx", "dask", "files", "tables"), 9),
+    **dict.fromkeys(("cli", "__main__"), 10),
 }
-INTEGRATIONS = 8
+INTEGRATIONS = 9
 
 # Third-party modules beyond numpy, and the rooms that may name them.
 HOMES = {

@@ -1296,7 +1296,8 @@ def test_a_copy_is_the_same_layer_apart(way, options):
         layer.adapt(WHOLE).update(WHOLE[:1] if "axis" not in options else WHOLE)
     if options.get("affine"):
         layer.gamma = 2 + np.arange(layer.gamma.size).reshape(layer.gamma.shape)
-    layer.feature_names = ("a", "b", "c")
+    features = 3 if "mean" in options else layer.mean.size
+    layer.feature_names = [f"feature {i}" for i in range(features)]
     twin = COPIES[way](layer)
     assert type(twin) is Normalization
     assert twin is not layer

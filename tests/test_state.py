@@ -367,7 +367,7 @@ def test_saving_where_nothing_can_be_saved_leaves_nothing(tmp_path):
         LAYERS["plain"].save(tmp_path / "missing" / "state.json")
     assert only(tmp_path)
     (tmp_path / "folder").mkdir()
-    with pytest.raises(OSError, match=r"(?i)directory"):
+    with pytest.raises(OSError, match="is a folder"):
         LAYERS["plain"].save(tmp_path / "folder")
     assert only(tmp_path, "folder")
     assert only(tmp_path / "folder")

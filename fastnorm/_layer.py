@@ -1,0 +1,242 @@
+"""What layers have in common: settings that stay, trainable factors and offsets, the parameter report, state files."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+from collections.abc import Callable, Iterable
+from html import escape
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from fastnorm import report, state
+from fastnorm.report import Parameter
+
+Floats = NDArray[np.float64]
+
+
+class NotAdaptedError(ValueError):
+    """A layer was used before it had seen data."""
+
+
+class Layer:
+    """A layer with parameters, as Keras has them."""
+
+    _settings: ClassVar[frozenset[str]] = frozenset()  # attributes that are fixed when the layer is made
+    _trainables: ClassVar[dict[str, str]] = {}  # trainable parameters, and the settings that say whether they are there
+    _passing: ClassVar[tuple[str, ...]] = ()  # attributes that are made anew when they are missed
+
+    _feature_names: tuple[str, ...] | None
+    _gamma: Floats | None
+    _beta: Floats | None
+
+    def __init__(self) -> None:
+        self._feature_names = None
+        self._gamma = self._beta = None
+        self._made_lock = os.getpid(), threading.RLock()
+        self._reset()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._settings and name in self.__dict__:
+            kind = type(self).__name__
+            raise AttributeError(f"{name} of a {kind} cannot be changed; make a new one: {kind}({name}=...)")
+        object.__setattr__(self, name, value)
+
+    def _reset(self) -> None:
+        """Forget what was derived from parameters."""
+        for name in self._passing:
+            object.__setattr__(self, name, None)
+
+    @property
+    def _lock(self) -> Any:
+        """The lock of this process: one that a thread held during a fork would stay locked in the child."""
+        process, lock = self._made_lock
+        if process != os.getpid():
+            lock = threading.RLock()
+            self._made_lock = os.getpid(), lock
+        return lock
+
+    def _feature_shape(self) -> tuple[int, ...] | None:
+        """Shape of the features; None as long as it is not known."""
+        raise NotImplementedError
+
+    def _features(self) -> int | None:
+        """Number of features; None as long as it may be any."""
+        return None if (shape := self._feature_shape()) is None else math.prod(shape)
+
+    def _check_adapted(self) -> None:
+        """Raise NotAdaptedError if there are no parameters yet."""
+        raise NotImplementedError
+
+    @property
+    def feature_names(self) -> tuple[str, ...] | None:
+        """Name of each feature, or None; kept in state files and shown in reports. May be set."""
+        return self._feature_names
+
+    @feature_names.setter
+    def feature_names(self, names: Iterable[str] | None) -> None:
+        self._feature_names = None if names is None else self._checked_names(names)
+
+    def _checked_names(self, names: Iterable[str]) -> tuple[str, ...]:
+        if isinstance(names, str):
+            raise TypeError(f"feature_names is a single string ({names!r}); pass a list with one name for each feature")
+        given = tuple(names)
+        for name in given:
+            if not isinstance(name, str):
+                raise TypeError(f"feature_names must be strings, not {type(name).__name__} ({name!r})")
+        if (features := self._features()) is not None and len(given) != features:
+            raise ValueError(f"there are {len(given)} feature_names for {features} features; pass one for each")
+        return given
+
+    # ------------------------------------------------------------------------------------------ parameters
+
+    @property
+    def _trainable_names(self) -> list[str]:
+        return [name for name, setting in self._trainables.items() if getattr(self, setting)]
+
+    def _trainable(self, name: str) -> Floats:
+        if name not in self._trainable_names:
+            setting = self._trainables[name]
+            raise AttributeError(f"this {type(self).__name__} has no {name}; make it with {setting}=True")
+        if getattr(self, f"_{name}") is None:
+            self._check_adapted()
+            shape = self._feature_shape()
+            assert shape is not None
+            setattr(self, f"_{name}", np.full(shape, 1.0 if name == "gamma" else 0.0))
+        values: Floats = getattr(self, f"_{name}").view()
+        values.flags.writeable = False
+        return values
+
+    def _set_trainable(self, name: str, values: ArrayLike) -> None:
+        shape = self._trainable(name).shape
+        array = np.array(values, np.float64)
+        if not np.isfinite(array).all() or (name == "gamma" and (array == 0).any()):
+            raise ValueError(f"{name} must be finite{' and not 0' if name == 'gamma' else ''}")
+        try:
+            array = np.broadcast_to(array, shape).copy()
+        except ValueError:
+            raise ValueError(f"{name} has shape {array.shape}, but the features have {shape}") from None
+        with self._lock:
+            setattr(self, f"_{name}", array)
+            self._reset()
+
+    @property
+    def gamma(self) -> Floats:
+        """Trainable factor of each feature (float64, shape of the features); may be set."""
+        return self._trainable("gamma")
+
+    @gamma.setter
+    def gamma(self, values: ArrayLike) -> None:
+        self._set_trainable("gamma", values)
+
+    @property
+    def beta(self) -> Floats:
+        """Trainable offset of each feature (float64, shape of the features); may be set."""
+        return self._trainable("beta")
+
+    @beta.setter
+    def beta(self, values: ArrayLike) -> None:
+        self._set_trainable("beta", values)
+
+    # ---------------------------------------------------------------------------------------------- report
+
+    def parameters(self) -> list[Parameter]:
+        """Return name, shape, dtype, trainable, size and bytes of each parameter, in the order of `get_weights`."""
+        raise NotImplementedError
+
+    def count_params(self) -> int:
+        """Return the total number of parameters, trainable or not."""
+        return sum(parameter.size for parameter in self.parameters())
+
+    def _show(self, draw: Callable[..., str], parameters: list[Parameter], **options: Any) -> str:
+        shape, kind = self._feature_shape(), type(self).__name__
+        assert shape is not None
+        name = "".join(f"_{c.lower()}" if c.isupper() else c for c in kind).lstrip("_")
+        return draw(name, f"{name} ({kind})", (None, *shape), parameters, **options)
+
+    def _repr_html_(self) -> str:
+        try:
+            return self._show(report.html, self.parameters())
+        except NotAdaptedError:
+            return f"<pre>{escape(repr(self))}</pre>"
+
+    # ----------------------------------------------------------------------------------------------- state
+
+    def copy(self) -> Self:
+        """Return an independent layer in the same state."""
+        twin = object.__new__(type(self))
+        twin.__setstate__(self.__getstate__())
+        return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        with self._lock:
+            return {name: value for name, value in self.__dict__.items() if name not in ("_made_lock", *self._passing)}
+
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        lock = self.__dict__.get("_made_lock") or (os.getpid(), threading.RLock())
+        self.__dict__.update(saved, _made_lock=lock)
+        self._reset()
+
+    def _document(self) -> dict[str, Any]:
+        """What a state file holds."""
+        raise NotImplementedError
+
+    @classmethod
+    def _of_document(cls, document: dict[str, Any]) -> Self:
+        """The layer of a state file; any of KeyError, TypeError, ValueError, AttributeError if there is none."""
+        raise NotImplementedError
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the exact state to a file (JSON, see docs/state.md), atomically: a crash leaves the earlier file.
+
+        Raises
+        ------
+        OSError
+            If the file cannot be written; an earlier one is then as it was.
+
+        Examples
+        --------
+        >>> import tempfile, pathlib
+        >>> from fastnorm import Normalization
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "state.json"
+        >>> Normalization().adapt([[1.0], [3.0]]).save(path)
+        >>> Normalization.load(path).mean
+        array([2.])
+        """
+        with self._lock:
+            document = self._document()
+            names = None if self.feature_names is None else list(self.feature_names)
+            for name in ("gamma", "beta"):
+                if (values := getattr(self, f"_{name}")) is not None:
+                    document[name] = state.pack(values)
+        state.write(path, {"class": type(self).__name__, "feature_names": names, **document})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Return the layer that `save` wrote.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such file.
+        ValueError
+            If the file is damaged, incomplete, something else or of a newer version.
+        """
+        document = state.read(path)
+        if document.get("class") != cls.__name__:
+            raise ValueError(f"{path} holds a {document.get('class')}, not a {cls.__name__}")
+        try:
+            layer = cls._of_document(document)
+            layer.feature_names = document["feature_names"]
+            for name in ("gamma", "beta"):
+                if name in document:
+                    values = state.unpack(document[name])
+                    if values.shape != layer._trainable(name).shape:
+                        raise ValueError(f"{name} has another shape than the features")
+                    layer._set_trainable(name, values)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ValueError(f"{path} holds no state that a {cls.__name__} can have ({error}); adapt again") from error
+        return layer
