@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from fastnorm._layer import NotAdaptedError
     from fastnorm._threads import shutdown_threads
     from fastnorm._warmup import warmup
+    from fastnorm.files import adapt_files, normalize_files
     from fastnorm.moments import Moments
     from fastnorm.normalization import Normalization
 
@@ -17,11 +18,22 @@ _HOMES = {
     "Moments": "fastnorm.moments",
     "Normalization": "fastnorm.normalization",
     "NotAdaptedError": "fastnorm._layer",
+    "adapt_files": "fastnorm.files",
+    "normalize_files": "fastnorm.files",
     "shutdown_threads": "fastnorm._threads",
     "warmup": "fastnorm._warmup",
 }
 
-__all__ = ["Moments", "Normalization", "NotAdaptedError", "__version__", "shutdown_threads", "warmup"]
+__all__ = [
+    "Moments",
+    "Normalization",
+    "NotAdaptedError",
+    "__version__",
+    "adapt_files",
+    "normalize_files",
+    "shutdown_threads",
+    "warmup",
+]
 
 
 def __getattr__(name: str) -> Any:

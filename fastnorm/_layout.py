@@ -339,16 +339,16 @@ class Block(NamedTuple):
 
 def blocks(reduced: tuple[int, ...], kept: tuple[int, ...], features: int, elements: int) -> Iterator[Block]:
     """Cut an array, given the lengths of its axes, into blocks of contiguous features and at most ``elements``."""
-    for columns in _ranges(kept, features):
+    for columns in ranges(kept, features):
         feature = 0
         for part, length in zip(columns, kept, strict=True):
             feature = feature * length + part.start
         width = math.prod(part.stop - part.start for part in columns)
-        for rows in _ranges(reduced, max(1, elements // width)):
+        for rows in ranges(reduced, max(1, elements // width)):
             yield Block(rows, columns, feature)
 
 
-def _ranges(lengths: tuple[int, ...], most: int) -> Iterator[tuple[slice, ...]]:
+def ranges(lengths: tuple[int, ...], most: int) -> Iterator[tuple[slice, ...]]:
     """Slices that cover all indexes in C order, each with at most ``most`` of them."""
     whole, cut = 1, len(lengths)
     while cut and whole * lengths[cut - 1] <= most:

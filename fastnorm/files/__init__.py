@@ -1,0 +1,6 @@
+"""Data larger than memory: files, folders and stores."""
+
+from fastnorm.files._adapt import adapt_files
+from fastnorm.files._normalize import normalize_files
+
+__all__ = ["adapt_files", "normalize_files"]

@@ -1,0 +1,119 @@
+"""Learn from files of any size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from numpy.typing import DTypeLike
+
+from fastnorm import policy
+from fastnorm.files._checkpoint import Checkpoint
+from fastnorm.files._errors import named_error
+from fastnorm.files._open import Reading
+from fastnorm.files._place import Source
+from fastnorm.files._progress import Progress
+from fastnorm.files._shards import Shard, shards
+from fastnorm.files._steps import Axis, steps
+from fastnorm.moments import Moments
+from fastnorm.normalization import Normalization
+
+
+def adapt_files(
+    source: Source | Iterable[Source],
+    *,
+    columns: Sequence[str] | None = None,
+    axis: Axis = -1,
+    key: str | None = None,
+    raw: tuple[DTypeLike, tuple[int, ...]] | None = None,
+    checkpoint: Source | None = None,
+    skipped: list[tuple[str, Exception]] | None = None,
+    progress: bool = False,
+    threads: int | None = None,
+    **settings: Any,
+) -> Normalization:
+    """Return a `Normalization` adapted to files, read in parts: the same bits as from one array of all their rows.
+
+    Parameters
+    ----------
+    source : path, URL or iterable of them
+        Files, folders (all data files below them) or patterns with ``*``. The result does not depend on their order.
+    columns : sequence of str, optional
+        The columns of tables that are features. By default every numeric one.
+    axis : int, tuple of int or None
+        Axes of arrays that are kept, as for `Normalization`.
+    key : str, optional
+        The array in a file that holds several (HDF5, npz, safetensors, Zarr).
+    raw : (dtype, shape), optional
+        What a file without a header holds; one length of the shape may be -1.
+    checkpoint : path, optional
+        Where to keep what is done, so that the same call goes on after a crash. It is removed at the end.
+    skipped : list, optional
+        Takes ``(name, error)`` of each file that cannot be read, which is then left out; without it that is an error.
+    progress : bool
+        Show a progress bar, if the output is a terminal.
+    threads : int, optional
+        Most threads to compute with; one more reads ahead.
+    **settings
+        Those of `Normalization`.
+
+    Raises
+    ------
+    OSError
+        If a file is not there or cannot be read.
+    ValueError
+        If a file is damaged, or does not have the features of the others; the message begins with its name.
+    ImportError
+        If the package of a format is not installed; the message says what to install.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> import numpy as np
+    >>> from fastnorm import adapt_files
+    >>> folder = pathlib.Path(tempfile.mkdtemp())
+    >>> np.save(folder / "a.npy", [[1.0], [2.0]])
+    >>> np.save(folder / "b.npy", [[6.0]])
+    >>> adapt_files(folder).mean
+    array([3.])
+    """
+    layer = Normalization(axis, threads=threads, **settings)
+    found = shards(source)
+    reading = Reading(key, columns, raw)
+    question = {"axis": axis, "columns": columns, "key": key}
+    done = Checkpoint(checkpoint, question)
+    with Progress(progress, sum(shard.place.size() for shard in found), "adapt") as bar:
+        for shard in found:
+            try:
+                _scan(shard, layer, reading, done, bar)
+            except (OSError, ValueError, TypeError) as error:
+                named = named_error(shard.place, error)
+                if skipped is None:
+                    done.save()
+                    raise named from error
+                done.drop()
+                skipped.append((shard.place.name, named))
+            except BaseException:
+                done.save()
+                raise
+    if done.total is None:
+        raise ValueError("none of the files could be read" if skipped else "the files hold no rows")
+    layer = Normalization.from_moments(done.total, axis=axis, threads=threads, **settings)
+    done.remove()
+    return layer
+
+
+def _scan(shard: Shard, layer: Normalization, reading: Reading, done: Checkpoint, bar: Progress) -> None:
+    before = done.begin(shard.place)
+    if before is None:
+        bar.add(shard.place.size())
+        return
+    with steps(shard.place, layer.axis, reading, before) as parts:
+        for step in parts:
+            done.add(Moments.of(step.data, layer.axis, threads=layer.threads))
+            bar.add(step.size)
+    if done.total is not None and done.part is not None and done.total.shape != done.part.shape:
+        raise ValueError(f"has features of shape {done.part.shape}, but the files before it have {done.total.shape}")
+    if done.part is not None:
+        policy.check_batch(done.part, layer.nan, layer.inf)
+    done.end()

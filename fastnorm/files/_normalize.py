@@ -1,0 +1,143 @@
+"""Normalize files of any size, into new ones or in place."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fastnorm.files._ahead import ahead
+from fastnorm.files._arrays import regions
+from fastnorm.files._errors import named_error
+from fastnorm.files._formats import TABLES, format_of
+from fastnorm.files._inplace import Direction, in_place, transformed
+from fastnorm.files._open import Reading, create_array, open_array
+from fastnorm.files._place import Place, Source
+from fastnorm.files._progress import Progress
+from fastnorm.files._shards import Shard, shards
+from fastnorm.files._staged import staged
+from fastnorm.normalization import Normalization
+
+
+def normalize_files(
+    source: Source | Iterable[Source],
+    out: Source | None,
+    layer: Normalization,
+    *,
+    inverse: bool = False,
+    columns: Sequence[str] | None = None,
+    key: str | None = None,
+    raw: tuple[DTypeLike, tuple[int, ...]] | None = None,
+    overwrite: bool = False,
+    again: bool = False,
+    skipped: list[tuple[str, Exception]] | None = None,
+    progress: bool = False,
+) -> None:
+    """Standardize files with an adapted layer, in parts: the same bits as in one array.
+
+    Parameters
+    ----------
+    source : path, URL or iterable of them
+        Files, folders (all data files below them) or patterns with ``*``.
+    out : path or None
+        The new file; of several files a folder, in which they keep their names. None works in place, for formats that
+        allow it: a run that was stopped goes on with the same call, whatever stopped it.
+    layer : Normalization
+        What to apply.
+    inverse : bool
+        Turn z-scores back.
+    columns, key, raw, progress, skipped
+        As for `adapt_files`.
+    overwrite : bool
+        Replace files that exist.
+    again : bool
+        Normalize files in place that were normalized already.
+
+    Raises
+    ------
+    OSError
+        If a file is not there, cannot be read or written, or exists already.
+    ValueError
+        If a file is damaged, does not fit the layer, cannot be changed in place, was normalized already or was changed
+        since a run was stopped.
+
+    Examples
+    --------
+    >>> import tempfile, pathlib
+    >>> import numpy as np
+    >>> from fastnorm import adapt_files, normalize_files
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "x.npy")
+    >>> np.save(path, [[1.0], [3.0]])
+    >>> normalize_files(path, path.with_name("z.npy"), adapt_files(path))
+    >>> np.load(path.with_name("z.npy"))
+    array([[-1.],
+           [ 1.]])
+    """
+    found = shards(source)
+    reading = Reading(key, columns, raw)
+    direction: Direction = "inverse" if inverse else "forward"
+    targets = [_target(shard, out, many=len(found) > 1 or bool(found[0].relative)) for shard in found]
+    if not overwrite:
+        for target in targets:
+            if target is not None and target.exists():
+                raise FileExistsError(f"{target} exists already; choose another name, or pass overwrite=True (--force)")
+    with Progress(progress, sum(shard.place.size() for shard in found), "inverse" if inverse else "normalize") as bar:
+        for shard, target in zip(found, targets, strict=True):
+            try:
+                _one(shard.place, target, layer, direction, reading, again, bar)
+            except (OSError, ValueError, TypeError) as error:
+                named = named_error(shard.place, error)
+                if skipped is None:
+                    raise named from error
+                skipped.append((shard.place.name, named))
+
+
+def _target(shard: Shard, out: Source | None, many: bool) -> Path | None:
+    if out is None:
+        return None
+    place = Place.of(out)
+    if place.path is None:
+        raise ValueError(f"results are written to local paths, not to {place.name}; copy them there afterwards")
+    target = place.path / (shard.relative or Path(shard.place.name).name) if many else place.path
+    if shard.place.path is not None and target.resolve() == shard.place.path.resolve():
+        raise ValueError(f"{target} is the file that is read; pass out=None to work in place, or another name")
+    return target
+
+
+def _one(
+    place: Place,
+    target: Path | None,
+    layer: Normalization,
+    direction: Direction,
+    reading: Reading,
+    again: bool,
+    bar: Progress,
+) -> None:
+    is_table = reading.raw is None and format_of(place) in TABLES
+    if target is None:
+        if is_table or place.path is None:
+            what = f"{format_of(place)} files" if place.path is not None else "files behind a URL"
+            raise ValueError(f"{place.name}: {what} cannot be changed in place; name another file for the result")
+        with open_array(place, reading, writable=True) as file:
+            in_place(file, place.path, layer, direction, again, bar)
+        return
+    if not target.parent.is_dir():
+        target.parent.mkdir(parents=True)
+    with staged(target) as new:
+        if is_table:
+            from fastnorm.files._tables import transform_table
+
+            transform_table(place, new, layer, direction, reading.columns, bar)
+            return
+        with open_array(place, reading) as file:
+            dtype: np.dtype[np.generic] = layer._result_dtype(file.dtype)
+            todo = list(regions(file, layer.axis))
+            with create_array(new, target, file, dtype, reading) as result:
+                for region, data in ahead((region, file.read(region)) for region in todo):
+                    result.write(region, transformed(layer, data, direction, dtype))
+                    result.done(region)
+                    file.done(region)
+                    bar.add(data.nbytes)
+                result.sync()

@@ -1,0 +1,83 @@
+"""From a place to an opened file, whatever its format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from fastnorm.files._arrays import ArrayFile
+from fastnorm.files._formats import SUFFIXES, format_of
+from fastnorm.files._place import Place
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How to read files: what a name does not say."""
+
+    key: str | None = None  # the array in a file that holds several
+    columns: Sequence[str] | None = None  # of tables
+    raw: tuple[DTypeLike, tuple[int, ...]] | None = None  # dtype and shape of a file without a header
+
+
+def open_array(place: Place, reading: Reading, *, writable: bool = False) -> ArrayFile:
+    """Open a file of a format that holds arrays."""
+    kind = "raw" if reading.raw is not None else format_of(place)
+    options: dict[str, Any] = {"writable": writable}
+    match kind:
+        case "raw":
+            from fastnorm.files.npy import open_raw
+
+            if reading.raw is None:
+                raise ValueError(
+                    f"{place.name} says nothing of what it holds; pass raw=(dtype, shape), e.g. ('float32', (-1, 9))"
+                )
+            return open_raw(place, *reading.raw, **options)
+        case "npy":
+            from fastnorm.files.npy import open_npy
+
+            return open_npy(place, **options)
+        case "npz":
+            from fastnorm.files.npz import open_npz
+
+            return open_npz(place, reading.key, **options)
+        case "safetensors":
+            from fastnorm.files.safetensors import open_safetensors
+
+            return open_safetensors(place, reading.key, **options)
+        case "zarr":
+            from fastnorm.files.zarr import open_zarr
+
+            return open_zarr(place, reading.key, **options)
+        case _:
+            from fastnorm.files.hdf5 import open_hdf5
+
+            return open_hdf5(place, reading.key, **options)
+
+
+def create_array(new: Path, target: Path, like: ArrayFile, dtype: np.dtype[Any], reading: Reading) -> ArrayFile:
+    """Make the file ``new``, in the format that the name of ``target`` says, for an array like another."""
+    place = Place.of(target)
+    kind = "raw" if reading.raw is not None and place.suffix not in SUFFIXES else format_of(place)
+    match kind:
+        case "npy":
+            from fastnorm.files.npy import create_npy
+
+            return create_npy(new, like, dtype)
+        case "raw":
+            from fastnorm.files.npy import create_raw
+
+            return create_raw(new, like, dtype)
+        case "zarr":
+            from fastnorm.files.zarr import create_zarr
+
+            return create_zarr(new, like, dtype)
+        case "hdf5":
+            from fastnorm.files.hdf5 import create_hdf5
+
+            return create_hdf5(new, like, dtype)
+    raise ValueError(f"{target}: arrays are written as .npy, raw, .zarr or .h5; choose one of these")

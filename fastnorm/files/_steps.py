@@ -1,0 +1,42 @@
+"""A file as steps: parts that are read one after the other, each fitting into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+from fastnorm.files._ahead import ahead
+from fastnorm.files._arrays import ArrayFile, regions
+from fastnorm.files._formats import TABLES, format_of
+from fastnorm.files._open import Reading, open_array
+from fastnorm.files._place import Place
+
+Axis = int | tuple[int, ...] | None
+
+
+class Step(NamedTuple):
+    """Data of one step: an array, or a table of columns; and how many bytes of input it stands for."""
+
+    data: Any
+    size: int
+
+
+@contextmanager
+def steps(place: Place, axis: Axis, reading: Reading, done: int = 0) -> Iterator[Iterator[Step]]:
+    """The steps of a file after the first ``done``, read ahead."""
+    if reading.raw is None and format_of(place) in TABLES:
+        from fastnorm.files._tables import open_table
+
+        with open_table(place, reading.columns) as table:
+            yield (Step(batch, batch.nbytes) for batch in ahead(table.batches(done)))
+        return
+    with open_array(place, reading) as file:
+        yield _array_steps(file, axis, done)
+
+
+def _array_steps(file: ArrayFile, axis: Axis, done: int) -> Iterator[Step]:
+    todo = list(regions(file, axis))[done:]
+    for region, data in ahead((region, file.read(region)) for region in todo):
+        yield Step(data, data.nbytes)
+        file.done(region)
