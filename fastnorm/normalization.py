@@ -106,7 +106,7 @@ class Normalization(Layer):
         self._fixed = self._check_fixed(mean, variance)
         self._moments: Moments | None = None
         super().__init__()
-        self.columns = None if columns is None else self._checked_names(columns)
+        self.columns = None if columns is None else _frames.checked_columns(columns)
         self._feature_names = self.columns
 
     def _check_fixed(self, mean: ArrayLike | None, variance: ArrayLike | None) -> tuple[Floats, Floats] | None:

@@ -6,14 +6,14 @@ them would cost more for each column than reading it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
 from fastnorm._frames.frame import Frame, listed
 
-__all__ = ["Frame", "check_names", "is_table", "listed", "names_of", "taken"]
+__all__ = ["Frame", "check_names", "checked_columns", "is_table", "listed", "names_of", "taken"]
 
 
 def is_table(x: Any) -> bool:
@@ -38,6 +38,16 @@ def taken(x: Any, columns: Sequence[str] | None = None, names: Sequence[str] | N
         return x
     check_names(frame.names, names)
     return frame
+
+
+def checked_columns(columns: Iterable[str]) -> tuple[str, ...]:
+    """Return the names of columns as a tuple; TypeError or ValueError if they cannot be chosen by."""
+    given = (columns,) if isinstance(columns, str) else tuple(columns)
+    if isinstance(columns, str) or not all(isinstance(name, str) for name in given):
+        raise TypeError(f"columns must be a list of names, each a string, not {columns!r}")
+    if not given or len(set(given)) < len(given):
+        raise ValueError(f"columns must name at least one column and each of them once, not {columns!r}")
+    return given
 
 
 def names_of(x: Any) -> tuple[str, ...] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,48 +17,51 @@ class Pandas(Frame):
     """A DataFrame or Series."""
 
     def __init__(self, x: Any, columns: Sequence[str] | None) -> None:
-        if is_column := x.ndim == 1:
-            labels, types, self._series = [x.name], [x.dtype.name], [x]
-        else:
-            labels, types = list(x.columns), [dtype.name for dtype in x.dtypes]
-            self._series = [series for _, series in x.items()]
-        super().__init__(x, is_column, len(x), labels, types, columns)
+        is_column = x.ndim == 1
+        self._kinds = [x.dtype] if is_column else list(x.dtypes)
+        labels = [x.name] if is_column else list(x.columns)
+        names = {kind: kind.name for kind in set(self._kinds)}
+        super().__init__(x, is_column, len(x), labels, [names[kind] for kind in self._kinds], columns)
+
+    @cached_property
+    def _series(self) -> list[Any]:
+        """All columns: going through them costs a fifth of asking for each."""
+        return [self.native] if self.is_column else [series for _, series in self.native.items()]
 
     def _chunks(self, place: int) -> Iterator[Array]:
-        series = self._series[place]
-        if isinstance(series.dtype, np.dtype):
-            yield series.to_numpy()
-        elif series.dtype.name.endswith("[pyarrow]"):
+        kind, array = self._kinds[place], self._series[place].array
+        if isinstance(kind, np.dtype):
+            yield np.asarray(array)
+        elif isinstance(kind, pd.ArrowDtype):
             from fastnorm._frames.arrow import chunks
 
-            yield from chunks(series.array.__arrow_array__())
+            yield from chunks(array.__arrow_array__())
         else:
-            dtype = series.dtype.numpy_dtype
-            gone = series.array.isna()
+            dtype, gone = kind.numpy_dtype, array.isna()
             if not gone.any():
-                yield series.to_numpy(dtype)
+                yield array.to_numpy(dtype)
             elif dtype.kind == "f":
-                yield series.to_numpy(dtype, na_value=np.nan)
+                yield array.to_numpy(dtype, na_value=np.nan)
             else:
-                yield np.ma.array(series.to_numpy(dtype, na_value=dtype.type(0)), mask=gone)
+                yield np.ma.array(array.to_numpy(dtype, na_value=dtype.type(0)), mask=gone)
 
     def _block(self, places: list[int]) -> Array | None:
-        kinds = {self._series[place].dtype for place in places}
-        if self.is_column or len(kinds) > 1 or not isinstance(kinds.pop(), np.dtype):
+        first, last = places[0], places[-1] + 1
+        if self.is_column or places != list(range(first, last)):
             return None
-        if places != list(range(places[0], places[-1] + 1)):
+        if not all(isinstance(kind, np.dtype) for kind in self._kinds[first:last]):
             return None
         try:
-            return np.asarray(self.native.iloc[:, places[0] : places[-1] + 1], copy=False)
+            return np.asarray(self.native.iloc[:, first:last], copy=False)
         except ValueError:  # they lie in several blocks
             return None
 
     def _column(self, place: int, values: Array) -> Any:
-        series = self._series[place]
-        if isinstance(series.dtype, np.dtype):
+        kind = self._kinds[place]
+        if isinstance(kind, np.dtype):
             return values
-        gone = np.asarray(series.array.isna())
-        if series.dtype.name.endswith("[pyarrow]"):
+        gone = np.asarray(self._series[place].array.isna())
+        if isinstance(kind, pd.ArrowDtype):
             import pyarrow as pa
 
             return pd.arrays.ArrowExtensionArray(pa.array(values, mask=gone))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,18 +22,35 @@ class Polars(Frame):
         labels, types = [series.name for series in self._series], [str(series.dtype) for series in self._series]
         super().__init__(x, is_column, len(x), labels, types, columns)
 
+    @cached_property
+    def _valid(self) -> list[Any]:
+        """The validity bitmaps of all columns: one query, which costs as much as one for a single column."""
+        table = self.native.to_frame() if self.is_column else self.native
+        found: list[Any] = table.select(pl.all().is_not_null()).get_columns()
+        return found
+
     def _chunks(self, place: int) -> Iterator[Array]:
         for chunk in self._series[place].get_chunks():
             if not chunk.null_count() or chunk.dtype.is_float():
                 yield chunk.to_numpy()
             else:
-                zero = False if str(chunk.dtype) == "Boolean" else 0
-                yield np.ma.array(chunk.fill_null(zero).to_numpy(), mask=chunk.is_null().to_numpy())
+                if chunk.dtype == pl.Boolean:
+                    chunk = chunk.cast(pl.UInt8)
+                gone = np.isnan(chunk.to_numpy())  # rounded to float64, but for the mask alone
+                zero = pl.Series([0], dtype=chunk.dtype)
+                yield np.ma.array(chunk.zip_with(pl.Series(~gone), zero).to_numpy(), mask=gone)
 
     def _column(self, place: int, values: Array) -> Any:
         series = self._series[place]
         column = pl.Series(series.name, values)
-        return column.set(series.is_null(), None) if series.null_count() else column
+        if not series.null_count():
+            return column
+        return column.zip_with(self._valid[place], pl.Series([None], dtype=column.dtype))
 
     def _table(self, columns: dict[int, Any]) -> Any:
-        return columns[0] if self.is_column else self.native.with_columns(*columns.values())
+        if self.is_column:
+            return columns[0]
+        table = self.native.clone()  # which shares its columns
+        for place, column in columns.items():
+            table.replace_column(place, column)
+        return table
