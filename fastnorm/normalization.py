@@ -610,8 +610,10 @@ class Normalization(Layer):
             return super().__getstate__()
 
     def _document(self) -> dict[str, Any]:
-        names = ("axis", "invert", "nan", "inf", "constant", "epsilon", "affine", "columns")
+        names = ("axis", "invert", "nan", "inf", "constant", "epsilon", "affine")
         config = {name: getattr(self, name) for name in names}
+        if self.columns is not None:
+            config["columns"] = self.columns
         document: dict[str, Any] = {"config": config | {"dtype": None if self.dtype is None else self.dtype.name}}
         if (seen := self._seen()) is not None:
             document["moments"] = base64.b64encode(seen.to_bytes()).decode("ascii")

@@ -51,7 +51,8 @@ class Frame:
         self.places = list(range(len(texts))) if columns is None else _places(texts, columns)
         nameless = columns is None and (labels == list(range(len(labels))) or (is_column and labels[0] in ("", None)))
         self.names = None if nameless else tuple(texts[place] for place in self.places)
-        if twice := [name for name, times in Counter(self.names or ()).items() if times > 1]:
+        times = Counter(texts)
+        if twice := [name for name in dict.fromkeys(self.names or ()) if times[name] > 1]:
             raise ValueError(f"x has several columns named {listed(twice)}; rename them, so that each has its own")
         numeric = {kind: _NUMBERS.get(kind.lower().removesuffix("[pyarrow]")) for kind in set(types)}
         if other := [place for place in self.places if numeric[types[place]] is None]:
@@ -151,8 +152,10 @@ class Frame:
             out, start = None, 0
             for piece in pieces:
                 if out is None:
-                    shape = (self.shape[0], piece.shape[1])
-                    out = np.empty_like(piece, result(piece.dtype), shape=shape, subok=False)
+                    dtype, shape = result(piece.dtype), (self.shape[0], piece.shape[1])
+                    if dtype.name == "bfloat16":
+                        raise TypeError("tables have no columns of bfloat16; pass an array, or use dtype='float32'")
+                    out = np.empty_like(piece, dtype, shape=shape, subok=False)
                 rows = slice(start, start + len(piece))
                 _apply.run(np.ma.getdata(piece), out[rows], kept, mine, direction, threads)
                 start = rows.stop
@@ -174,8 +177,6 @@ def _places(labels: list[str], columns: Sequence[str]) -> list[int]:
     found = {label: place for place, label in enumerate(labels)}
     if missing := [name for name in columns if name not in found]:
         raise ValueError(f"x has no column {listed(missing)}; it has {listed(labels)}")
-    if twice := [name for name in columns if labels.count(name) > 1]:
-        raise ValueError(f"x has several columns named {listed(twice)}; rename them, so that each has its own")
     return [found[name] for name in columns]
 
 
