@@ -7,7 +7,7 @@ from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 
@@ -23,6 +23,23 @@ def mismatch(got: tuple[int, ...], want: tuple[int, ...], axis: Any, made: str =
         f"x has features of incompatible shape {got} (axis={axis!r}), but this Normalization {made} {want}; "
         "pass the same features or adapt a new one"
     )
+
+
+def checked_dtype(dtype: DTypeLike | None) -> np.dtype[Any] | None:
+    """Return the dtype that results are asked to have, or None; ValueError if it has no fractions."""
+    found = None if dtype is None else np.dtype(dtype)
+    if found is not None and found.name not in FLOATS:
+        raise ValueError(f"dtype must be one of {', '.join(FLOATS)}, not {found}: z-scores are fractions")
+    return found
+
+
+def result_dtype(asked: np.dtype[Any] | None, given: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype of what is made of data of dtype ``given``."""
+    if asked is not None:
+        return asked
+    if given.name in FLOATS:
+        return given.newbyteorder("=")
+    return np.dtype(np.float32 if given.itemsize <= 2 else np.float64)
 
 
 def checked_out(x: NDArray[Any], out: Any, given: Any) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastnorm import _apply, _layout, _threads, policy, report, state
 from fastnorm._apply import Affine, Direction
-from fastnorm._arguments import FLOATS, batches, checked_out, mismatch
+from fastnorm._arguments import batches, checked_dtype, checked_out, mismatch, result_dtype
 from fastnorm._layer import Floats, Layer, NotAdaptedError
 from fastnorm._reduce import Running
 from fastnorm.moments import Moments
@@ -62,7 +62,7 @@ class Normalization(Layer):
     _settings = frozenset(
         {"axis", "invert", "nan", "inf", "constant", "epsilon", "affine", "dtype", "threads", "_fixed"}
     )
-    _trainables = {"gamma": "affine", "beta": "affine"}  # noqa: RUF012
+    _weights = {"gamma": ("affine", 1.0), "beta": ("affine", 0.0)}  # noqa: RUF012
     _passing = ("_applied", "_small", "_running")
 
     _applied: tuple[policy.Parameters, Affine] | None
@@ -89,12 +89,8 @@ class Normalization(Layer):
         self.nan: policy.Nan = policy.check_word("nan", nan, policy.Nan)
         self.inf: policy.Inf = policy.check_word("inf", inf, policy.Inf)
         self.constant: policy.Constant = policy.check_word("constant", constant, policy.Constant)
-        self.epsilon = float(epsilon)
-        if self.epsilon != 0 and not 1e-300 <= self.epsilon < math.inf:
-            raise ValueError(f"epsilon must be 0 or a finite number >= 1e-300, not {epsilon!r}")
-        self.dtype = None if dtype is None else np.dtype(dtype)
-        if self.dtype is not None and self.dtype.name not in FLOATS:
-            raise ValueError(f"dtype must be one of {', '.join(FLOATS)}, not {self.dtype}: z-scores are fractions")
+        self.epsilon = policy.check_epsilon(epsilon)
+        self.dtype = checked_dtype(dtype)
         self.threads = threads
         _threads.count(threads)
         self.affine = bool(affine)
@@ -383,20 +379,13 @@ class Normalization(Layer):
             raise ValueError(f"x has zero features (shape {plain.shape}); pass at least one column")
         affine = self._affine_for(lengths)
         if out is None:
-            result = np.empty_like(plain, self._result_dtype(plain.dtype), subok=False)
+            result = np.empty_like(plain, result_dtype(self.dtype, plain.dtype), subok=False)
         else:
             result = checked_out(plain, out, x)
         _apply.run(plain, result, kept, affine, direction, self.threads)
         if out is not None:
             return out
         return result if mask is None else np.ma.array(result, mask=mask.copy())
-
-    def _result_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
-        if self.dtype is not None:
-            return self.dtype
-        if dtype.name in FLOATS:
-            return dtype.newbyteorder("=")
-        return np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
 
     def _affine_for(self, lengths: tuple[int, ...]) -> Affine:
         """The parameters for features of this shape."""
@@ -428,6 +417,10 @@ class Normalization(Layer):
             return applied
 
     # ---------------------------------------------------------------------------------------------- values
+
+    def _check_weight(self, name: str, values: Floats) -> None:
+        if not np.isfinite(values).all() or (name == "gamma" and (values == 0).any()):
+            raise ValueError(f"{name} must be finite{' and not 0' if name == 'gamma' else ''}")
 
     def _check_adapted(self) -> None:
         if self._fixed is None and ((seen := self._seen()) is None or not seen.rows):
