@@ -7,7 +7,7 @@ from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 
@@ -72,6 +72,18 @@ def checked_out(x: NDArray[Any], out: Any, given: Any) -> NDArray[Any]:
     if result.size and _repeats(result):
         raise ValueError("out repeats its memory (a broadcast array or overlapping windows); pass an array of its own")
     return result
+
+
+def masked(x: NDArray[Any], mask: ArrayLike) -> NDArray[Any]:
+    """Return ``x`` with what ``mask`` leaves out masked: one bool for each entry of all dimensions but the last."""
+    taken = np.asarray(mask, bool)
+    if taken.ndim != x.ndim - 1 or any(n not in (1, m) for n, m in zip(taken.shape, x.shape, strict=False)):
+        raise ValueError(
+            f"mask has shape {taken.shape}, but x has {x.shape}; it must have one dimension less than x: "
+            f"pass one bool for each entry of {x.shape[:-1]}"
+        )
+    found: NDArray[Any] = np.ma.array(np.asarray(x), mask=~taken[..., None] | np.ma.getmaskarray(x))
+    return found
 
 
 def _repeats(array: NDArray[Any]) -> bool:

@@ -8,11 +8,11 @@ from decimal import Decimal
 from typing import Any, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike
 
 from fastnorm import _apply, _layout, _threads, policy, report
 from fastnorm._apply import Affine
-from fastnorm._arguments import checked_dtype, checked_out, result_dtype
+from fastnorm._arguments import checked_dtype, checked_out, masked, result_dtype
 from fastnorm._layer import Floats, Layer, NotAdaptedError
 from fastnorm.moments import Moments
 from fastnorm.policy import Parameters
@@ -177,7 +177,7 @@ class BatchNormalization(Layer):
         array = _layout.as_array(x)
         plain, hidden = np.asarray(array), _layout.mask_of(array)
         kept = _layout.kept_axes(self.axis, plain.ndim)
-        batch = array if mask is None else _masked(array, mask)
+        batch = array if mask is None else masked(array, mask)
         result = np.empty_like(plain, result_dtype(self.dtype, plain.dtype), subok=False) if out is None else out
         target = checked_out(plain, result, x)
         if training and self.trainable:
@@ -198,16 +198,11 @@ class BatchNormalization(Layer):
             return
         with self._lock:
             self.num_batches_tracked += 1
-            if self.momentum is None:
-                come = 1 / self.num_batches_tracked
-                stay = 1 - come
-            elif self.convention == "torch":
-                stay, come = 1 - self.momentum, self.momentum
-            else:
-                stay, come = self.momentum, 1 - self.momentum
+            momentum = self.momentum_of("torch")
+            share = 1 / self.num_batches_tracked if momentum is None else momentum
             for name, new in (("moving_mean", moments.mean), ("moving_variance", variance)):
                 old = getattr(self, name)
-                setattr(self, f"_{name}", np.where(seen, old * stay + new * come, old))
+                setattr(self, f"_{name}", np.where(seen, old * (1 - share) + new * share, old))
             self._reset()
 
     def _inference(self) -> Affine:
@@ -323,6 +318,22 @@ class BatchNormalization(Layer):
         """
         print_fn(self._show(report.summary, self.parameters()))
 
+    def statistics(self) -> dict[str, Any]:
+        """Return per-feature columns for a table: feature, gamma, beta, moving_mean, moving_variance.
+
+        Examples
+        --------
+        >>> BatchNormalization().build((None, 2)).statistics()["moving_variance"]
+        array([1., 1.])
+        """
+        values = {name: getattr(self, name) for name in self._weight_names()}
+        return {"feature": self.feature_names or [str(index) for index in range(self._features() or 0)], **values}
+
+    def _repr_html_(self) -> str:
+        if self._shape is None:
+            return super()._repr_html_()
+        return self._show(report.html, self.parameters(), statistics=self.statistics())
+
     def __repr__(self) -> str:
         what = "not built" if self._shape is None else f"{self._shape[0]} features"
         return f"<BatchNormalization axis={self.axis}, {what}, {self.num_batches_tracked} batches tracked>"
@@ -355,19 +366,3 @@ def _checked_momentum(momentum: Any) -> float | None:
     if not 0 <= value <= 1:
         raise ValueError(f"momentum must be a number from 0 to 1, or None for the average of all, not {momentum!r}")
     return value
-
-
-def _masked(x: NDArray[Any], mask: ArrayLike) -> NDArray[Any]:
-    """``x`` with what ``mask`` leaves out masked."""
-    taken = np.asarray(mask, bool)
-    try:
-        if taken.ndim != x.ndim - 1:
-            raise ValueError
-        hidden = np.broadcast_to(~taken[..., None], x.shape)
-    except ValueError:
-        raise ValueError(
-            f"mask has shape {taken.shape}, but x has {x.shape}; it must have one dimension less than x: "
-            f"pass one bool for each entry of {x.shape[:-1]}"
-        ) from None
-    masked: NDArray[Any] = np.ma.array(np.asarray(x), mask=hidden | np.ma.getmaskarray(x))
-    return masked

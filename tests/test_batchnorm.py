@@ -288,6 +288,17 @@ def test_four_parameters_a_feature_of_which_two_are_trainable():
     assert not any(p.trainable for p in layer.parameters())
 
 
+def test_the_numbers_of_each_feature_stand_in_the_notebook():
+    """statistics() has a column for each weight, with the names of the features, and the page shows it."""
+    layer = trained(scale=False)
+    layer.feature_names = ["width", "height", "<depth>"]
+    columns = layer.statistics()
+    assert ["feature", "beta", "moving_mean", "moving_variance"] == list(columns)
+    assert layer.moving_mean.tolist() == columns["moving_mean"].tolist()
+    for words in ("width", "&lt;depth&gt;", "1,000", f"{layer.moving_mean[0]:.6g}"):
+        assert words.replace(",", "") in layer._repr_html_().replace(",", "")
+
+
 @pytest.mark.parametrize(("center", "scale"), [(False, False), (True, False), (False, True)])
 def test_center_and_scale_may_be_left_away(center, scale):
     """Without them there is no beta or gamma, and y is the same as with 0 and 1."""
