@@ -263,6 +263,8 @@ def test_epsilon_zero_only_centres_what_does_not_vary():
     tiny = np.array([[1.0], [-1.0]]) * 1e-300
     assert [[1.0], [-1.0]] == BatchNormalization(epsilon=0.0)(tiny, training=True).tolist()
     assert (tiny / np.sqrt(1e-3)).tolist() == BatchNormalization()(tiny, training=True).tolist()
+    far = BatchNormalization()([*tiny, [1e300]], training=True, mask=[True, True, False])
+    np.testing.assert_allclose(far[2], 1e300 / np.sqrt(1e-3), rtol=1e-15)
     layer.moving_variance = 0.0
     layer.moving_mean = 1.0
     assert [[2.0]] == layer([[3.0]]).tolist()
@@ -474,8 +476,10 @@ def test_weights_move_from_layer_to_layer():
     """set_weights takes what get_weights gave, built or not."""
     layer = trained()
     for other in (BatchNormalization(), BatchNormalization().build((None, 3))):
-        other.set_weights(layer.get_weights())
-        assert layer(X).tobytes() == other(X).tobytes()
+        for _ in range(2):
+            other.set_weights(layer.get_weights())
+            assert layer(X).tobytes() == other(X).tobytes()
+            layer(X, training=True)  # what was applied before this is not applied after it
 
 
 def test_threads_that_train_one_layer_lose_no_batch():
