@@ -7,7 +7,7 @@ from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastnorm._frames import Frame, is_table
 
@@ -25,6 +25,23 @@ def mismatch(got: tuple[int, ...], want: tuple[int, ...], axis: Any, made: str =
         f"x has features of incompatible shape {got} (axis={axis!r}), but this Normalization {made} {want}; "
         "pass the same features or adapt a new one"
     )
+
+
+def checked_dtype(dtype: DTypeLike | None) -> np.dtype[Any] | None:
+    """Return the dtype that results are asked to have, or None; ValueError if it has no fractions."""
+    found = None if dtype is None else np.dtype(dtype)
+    if found is not None and found.name not in FLOATS:
+        raise ValueError(f"dtype must be one of {', '.join(FLOATS)}, not {found}: z-scores are fractions")
+    return found
+
+
+def result_dtype(asked: np.dtype[Any] | None, given: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype of what is made of data of dtype ``given``."""
+    if asked is not None:
+        return asked
+    if given.name in FLOATS:
+        return given.newbyteorder("=")
+    return np.dtype(np.float32 if given.itemsize <= 2 else np.float64)
 
 
 def checked_out(x: NDArray[Any] | Frame, out: Any, given: Any) -> NDArray[Any]:
@@ -59,6 +76,18 @@ def checked_out(x: NDArray[Any] | Frame, out: Any, given: Any) -> NDArray[Any]:
     if result.size and _repeats(result):
         raise ValueError("out repeats its memory (a broadcast array or overlapping windows); pass an array of its own")
     return result
+
+
+def masked(x: NDArray[Any], mask: ArrayLike) -> NDArray[Any]:
+    """Return ``x`` with what ``mask`` leaves out masked: one bool for each entry of all dimensions but the last."""
+    taken = np.asarray(mask, bool)
+    if taken.ndim != x.ndim - 1 or any(n not in (1, m) for n, m in zip(taken.shape, x.shape, strict=False)):
+        raise ValueError(
+            f"mask has shape {taken.shape}, but x has {x.shape}; it must have one dimension less than x: "
+            f"pass one bool for each entry of {x.shape[:-1]}"
+        )
+    found: NDArray[Any] = np.ma.array(np.asarray(x), mask=~taken[..., None] | np.ma.getmaskarray(x))
+    return found
 
 
 def _repeats(array: NDArray[Any]) -> bool:

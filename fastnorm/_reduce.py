@@ -74,6 +74,18 @@ def joined(parts: Sequence[Counted]) -> Counted:
     return Counted(parts[0].rows, missing, posinf, neginf, total, square, weight)
 
 
+def chosen(counted: Counted, features: Integers) -> Counted:
+    """The sums of some features, in the order of their numbers."""
+    missing, posinf, neginf = (values[features] for values in counted[1:4])
+    total, square, weight = (
+        None if sums is None else _sums.canonical(sums.exponent, np.ascontiguousarray(sums.limbs[:, features]))
+        for sums in counted[4:]
+    )
+    assert total is not None
+    assert square is not None
+    return Counted(counted.rows, missing, posinf, neginf, total, square, weight)
+
+
 def _as_sums(count: Integers) -> Sums:
     return _sums.canonical(0, count[np.newaxis])
 

@@ -116,6 +116,27 @@ class Moments:
             raise ValueError("the variance of a single row is 0; give the number of rows that was learned from")
         return cls._make(means.shape, _statistics.invert(rows, means.reshape(-1), variances.reshape(-1)))
 
+    @classmethod
+    def _block(cls, grid: Any) -> Moments:
+        """Moments of all features, from nested lists (as of `np.block`) of those of some, of the same rows."""
+        parts: list[Moments] = []
+
+        def numbered(item: Any) -> Any:
+            if isinstance(item, list):
+                return [numbered(inner) for inner in item]
+            first = sum(part._counted.missing.size for part in parts)
+            parts.append(item)
+            return np.arange(first, first + item._counted.missing.size).reshape(item.shape)
+
+        order = np.block(numbered(grid))
+        joined = _reduce.joined([part._counted for part in parts])
+        return cls._make(order.shape, _reduce.chosen(joined, order.reshape(-1)))
+
+    def _part(self, region: tuple[slice, ...]) -> Moments:
+        """Moments of the features in a region."""
+        numbers = np.arange(self._counted.missing.size).reshape(self._shape)[region]
+        return Moments._make(numbers.shape, _reduce.chosen(self._counted, numbers.reshape(-1)))
+
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"Moments are immutable: cannot set {name!r}; combine them with + and - instead")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastnorm import _apply, _frames, _layout, _threads, policy, report, state
 from fastnorm._apply import Affine, Direction
-from fastnorm._arguments import FLOATS, batches, checked_out, mismatch
+from fastnorm._arguments import batches, checked_dtype, checked_out, mismatch, result_dtype
 from fastnorm._frames import Frame
 from fastnorm._layer import Floats, Layer, NotAdaptedError
 from fastnorm._reduce import Running
@@ -66,7 +67,7 @@ class Normalization(Layer):
     _settings = frozenset(
         {"axis", "invert", "nan", "inf", "constant", "epsilon", "affine", "columns", "dtype", "threads", "_fixed"}
     )
-    _trainables = {"gamma": "affine", "beta": "affine"}  # noqa: RUF012
+    _weights = {"gamma": ("affine", 1.0), "beta": ("affine", 0.0)}  # noqa: RUF012
     _passing = ("_applied", "_small", "_running")
 
     _applied: tuple[policy.Parameters, Affine] | None
@@ -94,12 +95,8 @@ class Normalization(Layer):
         self.nan: policy.Nan = policy.check_word("nan", nan, policy.Nan)
         self.inf: policy.Inf = policy.check_word("inf", inf, policy.Inf)
         self.constant: policy.Constant = policy.check_word("constant", constant, policy.Constant)
-        self.epsilon = float(epsilon)
-        if self.epsilon != 0 and not 1e-300 <= self.epsilon < math.inf:
-            raise ValueError(f"epsilon must be 0 or a finite number >= 1e-300, not {epsilon!r}")
-        self.dtype = None if dtype is None else np.dtype(dtype)
-        if self.dtype is not None and self.dtype.name not in FLOATS:
-            raise ValueError(f"dtype must be one of {', '.join(FLOATS)}, not {self.dtype}: z-scores are fractions")
+        self.epsilon = policy.check_epsilon(epsilon)
+        self.dtype = checked_dtype(dtype)
         self.threads = threads
         _threads.count(threads)
         self.affine = bool(affine)
@@ -270,6 +267,26 @@ class Normalization(Layer):
     def __radd__(self, other: Any) -> Self:  # sum(layers) begins with 0
         return self.copy() if isinstance(other, int) and other == 0 else NotImplemented
 
+    def _part(self, region: tuple[slice, ...]) -> Self:
+        """The layer of the features in a region."""
+        with self._lock:
+            twin = self.copy()
+            names = ("_fixed", "_gamma", "_beta", "_moments", "_feature_names")
+            fixed, gamma, beta, moments, feature_names = (twin.__dict__[name] for name in names)
+            shape = self._feature_shape()
+
+            def part(values: Any) -> Any:
+                return values if values is None or values.shape != shape else values[region]
+
+            twin.__dict__.update(
+                _fixed=None if fixed is None else tuple(map(part, fixed)),
+                _gamma=part(gamma),
+                _beta=part(beta),
+                _moments=None if moments is None else moments._part(region),
+                _feature_names=None if len(region) != 1 or feature_names is None else feature_names[region[0]],
+            )
+            return twin
+
     def _must_learn(self, verb: str) -> None:
         if self._fixed is not None:
             raise ValueError(
@@ -300,7 +317,9 @@ class Normalization(Layer):
         return layer
 
     def _moments_of(self, batch: Any, weights: Any, before: Moments | None) -> Moments:
-        moments = Moments.of(batch, self.axis, weights, self.threads)
+        return self._checked(Moments.of(batch, self.axis, weights, self.threads), before)
+
+    def _checked(self, moments: Moments, before: Moments | None) -> Moments:
         if before is not None and moments.shape != before.shape:
             raise ValueError(mismatch(moments.shape, before.shape, self.axis))
         policy.check_batch(moments, self.nan, self.inf)
@@ -400,24 +419,17 @@ class Normalization(Layer):
         if isinstance(array, Frame):
             if out is not None:
                 checked_out(array, out, x)
-            return array.apply(kept, affine, direction, self._result_dtype, self.threads)
+            return array.apply(kept, affine, direction, partial(result_dtype, self.dtype), self.threads)
         mask = _layout.mask_of(array)
         plain = np.asarray(array)
         if out is None:
-            result = np.empty_like(plain, self._result_dtype(plain.dtype), subok=False)
+            result = np.empty_like(plain, result_dtype(self.dtype, plain.dtype), subok=False)
         else:
             result = checked_out(plain, out, x)
         _apply.run(plain, result, kept, affine, direction, self.threads)
         if out is not None:
             return out
         return result if mask is None else np.ma.array(result, mask=mask.copy())
-
-    def _result_dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
-        if self.dtype is not None:
-            return self.dtype
-        if dtype.name in FLOATS:
-            return dtype.newbyteorder("=")
-        return np.dtype(np.float32 if dtype.itemsize <= 2 else np.float64)
 
     def _affine_for(self, lengths: tuple[int, ...]) -> Affine:
         """The parameters for features of this shape."""
@@ -449,6 +461,10 @@ class Normalization(Layer):
             return applied
 
     # ---------------------------------------------------------------------------------------------- values
+
+    def _check_weight(self, name: str, values: Floats) -> None:
+        if not np.isfinite(values).all() or (name == "gamma" and (values == 0).any()):
+            raise ValueError(f"{name} must be finite{' and not 0' if name == 'gamma' else ''}")
 
     def _check_adapted(self) -> None:
         if self._fixed is None and ((seen := self._seen()) is None or not seen.rows):

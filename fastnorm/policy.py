@@ -5,6 +5,7 @@ The only place where these questions are answered.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -35,6 +36,14 @@ def check_word(name: str, value: Any, words: Any) -> Any:
     known = get_args(words)
     if value not in known:
         raise ValueError(f"{name}={value!r} is unknown; choose one of {', '.join(map(repr, known))}")
+    return value
+
+
+def check_epsilon(epsilon: float) -> float:
+    """Return ``epsilon``, or raise ValueError: below 1e-300 its use would not be exact."""
+    value = float(epsilon)
+    if value != 0 and not 1e-300 <= value < math.inf:
+        raise ValueError(f"epsilon must be 0 or a finite number >= 1e-300, not {epsilon!r}")
     return value
 
 
@@ -84,6 +93,49 @@ def of_fixed(mean: Floats, variance: Floats, constant: Constant, epsilon: float)
     scale = _scale(np.sqrt(variance) * factor, variance == 0, shift, constant, epsilon)
     zero = np.zeros_like(mean)
     return Parameters(mean * factor, zero, zero, scale, shift, variance)
+
+
+def batch_variance(moments: Moments, unbiased: bool) -> Floats:
+    """Return the variance of a batch that enters a moving average; ValueError for a batch that has none to give."""
+    infinite, count = moments.posinf + moments.neginf, moments.count
+    if infinite.any():
+        raise ValueError(
+            f"the batch holds infinities ({int(infinite.sum())} in all, first in feature {int(infinite.argmax())}), "
+            "for which there is no mean; clean them, or mask them"
+        )
+    variance: Floats = moments.variance
+    if unbiased:
+        if (count == 1).any():
+            raise ValueError(
+                f"the batch holds a single value of feature {int((count == 1).argmax())}, which has no unbiased "
+                'variance; pass 2 rows at least, or use convention="keras"'
+            )
+        with np.errstate(over="ignore"):
+            variance = variance * (count / np.maximum(count - 1, 1))
+    if np.isinf(variance).any():
+        feature = int(np.isinf(variance).argmax())
+        raise ValueError(f"the variance of feature {feature} in the batch is beyond float64; scale the data first")
+    return variance
+
+
+def of_batch(moments: Moments, mean: Floats, variance: Floats, epsilon: float) -> Parameters:
+    """Return the parameters of one batch: epsilon is added to the variance.
+
+    A feature without values is treated by its moving ``mean`` and ``variance``.
+    """
+    found = of_moments(moments, "omit", "epsilon" if epsilon else "center", epsilon)
+    if epsilon:
+        found = found._replace(scale=np.sqrt(found.variance + epsilon) * np.exp2(found.shift))
+    seen = moments.count > 0
+    if seen.all():
+        return found
+    pairs = zip(found, of_moving(mean, variance, epsilon), strict=True)
+    return Parameters(*(np.where(seen, batch, moving) for batch, moving in pairs))
+
+
+def of_moving(mean: Floats, variance: Floats, epsilon: float) -> Parameters:
+    """Return the parameters of moving averages: epsilon is added to the variance."""
+    return of_fixed(mean, variance + epsilon, "center", 0.0)
 
 
 def _scale(

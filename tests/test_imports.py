@@ -29,7 +29,7 @@ LEVELS = {
     **dict.fromkeys(("_arguments", "policy", "report", "state"), 6),
     "_layer": 7,
     **dict.fromkeys(("normalization", "batchnorm"), 8),
-    **dict.fromkeys(("_warmup", "sklearn", "keras", "torch", "onnx", "dask", "files", "tables"), 9),
+    **dict.fromkeys(("_warmup", "sklearn", "keras", "_keras_batchnorm", "torch", "onnx", "dask", "files", "tables"), 9),
     **dict.fromkeys(("cli", "__main__"), 10),
 }
 INTEGRATIONS = 9
@@ -40,7 +40,7 @@ HOMES = {
     "llvmlite": {"_jit", "_kernels"},
     "ml_dtypes": {"_layout"},
     "sklearn": {"sklearn"},
-    "keras": {"keras"},
+    "keras": {"keras", "_keras_batchnorm"},
     "torch": {"torch"},
     "onnx": {"onnx"},
     "dask": {"dask"},
