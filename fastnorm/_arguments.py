@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastnorm import _threads
+
 FLOATS = ("float16", "bfloat16", "float32", "float64")
+SHARE = 1 << 20  # elements of a unit of work
+BUFFER = 1 << 13  # elements that are widened at a time
 
 
 def mismatch(got: tuple[int, ...], want: tuple[int, ...]) -> str:
@@ -55,6 +59,34 @@ def checked_out(x: NDArray[Any], out: Any, given: Any) -> NDArray[Any]:
     if result.size and any(stride == 0 and n > 1 for stride, n in zip(result.strides, result.shape, strict=True)):
         raise ValueError("out repeats its memory (a broadcast array); pass an array of its own")
     return result
+
+
+def holds_infinity(x: NDArray[Any], threads: int | None) -> bool:
+    """Whether an array of floats holds an infinity: one pass over it by all workers, in any layout, without a copy."""
+    from fastnorm._kernels.exact import survey
+
+    lines = x.T if x.flags.f_contiguous else x  # the first axis is that of the longest strides
+    share = max(1, SHARE * len(lines) // max(1, x.size))
+
+    def work(starts: Iterator[int]) -> bool:
+        for start in starts:
+            part = lines[start : start + share]
+            wide = np.result_type(part.dtype, np.float32).newbyteorder("=")
+            if any(
+                survey(chunk) & 2
+                for chunk in np.nditer(
+                    part,
+                    ["external_loop", "buffered", "zerosize_ok"],
+                    [["readonly", "contig", "aligned"]],  # type: ignore[list-item]
+                    op_dtypes=[wide],
+                    buffersize=BUFFER,
+                )
+            ):
+                return True
+        return False
+
+    workers = 1 if x.size < SHARE else _threads.count(threads)
+    return any(_threads.share(work, range(0, len(lines), share), workers))
 
 
 def _is_array(item: Any) -> bool:
