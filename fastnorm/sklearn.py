@@ -15,6 +15,7 @@ from sklearn import get_config
 from sklearn.base import _fit_context
 from sklearn.preprocessing import StandardScaler as _Theirs
 from sklearn.utils import check_array
+from sklearn.utils._array_api import _is_numpy_namespace, get_namespace
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastnorm import _apply, _sparse, policy
@@ -112,6 +113,9 @@ class StandardScaler(_Theirs):  # type: ignore[misc]
         >>> StandardScaler().fit([[1.0], [3.0]], sample_weight=[3, 1]).mean_
         array([1.5])
         """
+        if _is_foreign(X):
+            super().fit(X, y, sample_weight)
+            return self
         return self._learn(X, y, sample_weight, None)
 
     @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
@@ -123,6 +127,10 @@ class StandardScaler(_Theirs):  # type: ignore[misc]
         >>> StandardScaler().partial_fit([[1.0]]).partial_fit([[3.0]]).n_samples_seen_
         np.int64(2)
         """
+        if _is_foreign(X):
+            self.__dict__.pop("_moments", None)
+            super().partial_fit(X, y, sample_weight)
+            return self
         return self._learn(X, y, sample_weight, self._seen())
 
     def _learn(self, X: Any, y: Any, sample_weight: Any, seen: Moments | None) -> StandardScaler:
@@ -230,7 +238,7 @@ class StandardScaler(_Theirs):  # type: ignore[misc]
         array([[3.]])
         """
         check_is_fitted(self)
-        return self._run(X, copy, "forward")
+        return super().transform(X, copy) if _is_foreign(X) else self._run(X, copy, "forward")
 
     def inverse_transform(self, X: Any, copy: bool | None = None) -> Any:
         """Return ``X * scale_ + mean_``: what `transform` was given, up to rounding. As for `transform`.
@@ -241,7 +249,7 @@ class StandardScaler(_Theirs):  # type: ignore[misc]
         array([[5.]])
         """
         check_is_fitted(self)
-        return self._run(X, copy, "inverse")
+        return super().inverse_transform(X, copy) if _is_foreign(X) else self._run(X, copy, "inverse")
 
     def _run(self, X: Any, copy: bool | None, direction: Direction) -> Any:
         in_place = not (self.copy if copy is None else copy)
@@ -308,11 +316,6 @@ class StandardScaler(_Theirs):  # type: ignore[misc]
                 "alternatives."
             )
 
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.array_api_support = False
-        return tags
-
     # ---------------------------------------------------------------------------------------- scikit-learn
 
     def to_sklearn(self) -> _Theirs:
@@ -356,6 +359,11 @@ class StandardScaler(_Theirs):  # type: ignore[misc]
             copying.deepcopy({name: value for name, value in vars(scaler).items() if name not in OURS})
         )
         return ours
+
+
+def _is_foreign(X: Any) -> bool:
+    """Whether scikit-learn is to work with arrays of another library (``array_api_dispatch``): its own code does."""
+    return bool(get_config()["array_api_dispatch"]) and not _is_numpy_namespace(get_namespace(X)[0])
 
 
 def _checks(X: Any, sparse: Any) -> dict[str, Any]:
