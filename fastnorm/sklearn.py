@@ -18,7 +18,7 @@ from sklearn.utils import check_array
 from sklearn.utils._array_api import _is_numpy_namespace, get_namespace
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
-from fastnorm import _apply, _sparse, policy
+from fastnorm import _apply, _sparse, _threads, policy
 from fastnorm._apply import Affine, Direction
 from fastnorm._arguments import holds_infinity
 from fastnorm.moments import Moments
@@ -135,6 +135,7 @@ class StandardScaler(_Theirs):  # type: ignore[misc]
 
     def _learn(self, X: Any, y: Any, sample_weight: Any, seen: Moments | None) -> StandardScaler:
         constant = self._checked_constant()
+        _threads.count(self.threads)
         with self._names_kept_on_error():
             X = validate_data(self, X, reset=seen is None, **_checks(X, ("csr", "csc")))
             with self._announced(X, y, sample_weight):
@@ -193,7 +194,7 @@ class StandardScaler(_Theirs):  # type: ignore[misc]
         try:
             yield
         except BaseException:
-            for name in NAMES:
+            for name in set(NAMES) - set(before):
                 self.__dict__.pop(name, None)
             self.__dict__.update(before)
             raise
