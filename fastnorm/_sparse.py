@@ -34,13 +34,13 @@ def count(matrix: Compressed, weights: Floats | None, threads: int | None) -> Co
 
     rows, features = matrix.shape
     kind = _reduce._kind(matrix.data.dtype) if weights is None else "weighted"
-    first = _reduce._State(kind, features)
 
     def work(starts: Iterator[int]) -> _reduce._State:
         state = _reduce._State(kind, features)
         scanner = _reduce._Scanner(matrix.data.dtype, state)
         for start in starts:
-            values = matrix.data[start : start + CHUNK].astype(np.float64)
+            with np.errstate(invalid="ignore"):  # signalling NaNs are missing values like any other
+                values = matrix.data[start : start + CHUNK].astype(np.float64)
             major, minor = _places(matrix, start, start + len(values))
             row, column = (major, minor) if matrix.format == "csr" else (minor, major)
             scanner._saw(len(values))
@@ -51,7 +51,7 @@ def count(matrix: Compressed, weights: Floats | None, threads: int | None) -> Co
                 kernels.scan_scattered_weighted(values, column, weights[row], *limbs)
         return state
 
-    state = _reduce._joined([first, *_threads.share(work, *_jobs(matrix, threads, features))])
+    state = _reduce._joined(_threads.share(work, *_jobs(matrix, threads, features)))
     counted = state.counted(rows)
     if weights is None:
         return counted
