@@ -1,9 +1,7 @@
 """Laws of fastnorm.sklearn.StandardScaler on dense arrays, beside scikit-learn's own and exact fractions."""
 
-import io
 import pickle
 import tracemalloc
-import warnings
 
 import joblib
 import naive
@@ -14,44 +12,16 @@ import sklearn.preprocessing
 import strategies as arrays
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from scalers import STATISTICS, assert_alike, bits, normal
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.utils.estimator_checks import check_estimator
 
-from fastnorm import Moments
 from fastnorm.sklearn import StandardScaler
 
 Theirs = sklearn.preprocessing.StandardScaler
 FLOATS = ("float16", "float32", "float64")
 EPS = np.finfo(float).eps
-STATISTICS = ("mean_", "var_", "scale_", "n_samples_seen_")
-
-
-def normal(shape=(50, 4), dtype="float64", seed=0, missing=0.0):
-    rng = np.random.default_rng(seed)
-    x = (3 * rng.standard_normal(shape) + 5).astype(dtype)
-    x[rng.random(shape) < missing] = np.nan
-    return x
-
-
-def bits(scaler, *arrays):
-    """Everything that a scaler learned and makes of some arrays, as bytes."""
-    learned = [np.asarray(getattr(scaler, name), np.float64) for name in STATISTICS]
-    return [(a.dtype, a.tobytes()) for a in (*learned, *(scaler.transform(x) for x in arrays))]
-
-
-def assert_alike(ours, theirs, x, rtol=1e-9):
-    """Both scalers say and do the same, up to rounding."""
-    for name in STATISTICS:
-        mine, other = getattr(ours, name), getattr(theirs, name)
-        assert (mine is None) == (other is None)
-        if other is not None:
-            np.testing.assert_allclose(mine, other, rtol=rtol, atol=rtol)
-    for verb in ("transform", "inverse_transform"):
-        mine, other = getattr(ours, verb)(x), getattr(theirs, verb)(x)
-        assert (type(other), other.dtype, other.shape) == (type(mine), mine.dtype, mine.shape)
-        rounding = 4 * float(np.finfo(other.dtype).eps)
-        np.testing.assert_allclose(mine, other, rtol=max(rtol, 20 * rounding), atol=max(rtol, 20 * rounding))
 
 
 # scikit-learn's own checks
@@ -401,92 +371,3 @@ def test_parameters_are_checked_in_fit(parameter):
     scaler = clone(StandardScaler(**parameter))
     with pytest.raises(ValueError, match=next(iter(parameter))):
         scaler.fit(np.eye(3))
-
-
-# Attributes are the truth
-
-
-def test_what_is_set_by_hand_is_applied():
-    """mean_ and scale_ may be replaced, or changed in place; the features that were not keep all their bits."""
-    x = normal((20, 3))
-    scaler = StandardScaler().fit(x)
-    z = scaler.transform(x)
-    scaler.mean_[0], scaler.scale_ = 7.0, scaler.scale_ * [1, 2, 1]
-    changed = scaler.transform(x)
-    assert ((x[:, 0] - 7) / scaler.scale_[0]).tolist() == changed[:, 0].tolist()
-    np.testing.assert_allclose(changed[:, 1], z[:, 1] / 2, atol=1e-15)
-    assert z[:, 2].tobytes() == changed[:, 2].tobytes()
-    scaler.partial_fit(x)
-    np.testing.assert_allclose(scaler.mean_[0], (7 + x[:, 0].mean()) / 2)
-
-
-def test_a_scaler_may_be_made_by_hand():
-    """Attributes alone are enough to transform and to go on learning."""
-    scaler = StandardScaler()
-    scaler.mean_, scaler.var_, scaler.scale_ = np.array([1.0]), np.array([4.0]), np.array([2.0])
-    scaler.n_samples_seen_, scaler.n_features_in_ = 2, 1
-    assert [[2.0]] == scaler.transform([[5.0]]).tolist()
-    assert ([2.0], 3) == (scaler.partial_fit([[4.0]]).mean_.tolist(), scaler.n_samples_seen_)
-    assert [14 / 3] == scaler.var_.tolist()
-
-
-def test_attributes_without_meaning_cannot_be_gone_on_from():
-    """NaN in var_ of scikit-learn's poisoned scaler can be applied, but no exact sums have it."""
-    scaler = StandardScaler().fit([[1.0], [3.0]])
-    scaler.var_ = np.array([np.nan])
-    assert [[1.0]] == scaler.transform([[3.0]]).tolist()
-    with pytest.raises(ValueError, match="cannot go on from mean_, var_ and n_samples_seen_"):
-        scaler.partial_fit([[1.0]])
-
-
-@pytest.mark.parametrize("weighted", [False, True])
-@pytest.mark.parametrize("missing", [0, 0.2])
-@pytest.mark.parametrize("options", [{}, {"with_mean": False}, {"with_std": False}], ids=str)
-def test_scalers_convert_both_ways(weighted, missing, options):
-    """Converted scalers apply the same numbers, and partial_fit goes on from them as scikit-learn's does."""
-    x = normal((40, 3), missing=missing)
-    w = np.random.default_rng(1).random(40) + 0.1 if weighted else None
-    theirs = pickle.loads(pickle.dumps(Theirs(**options).fit(x, sample_weight=w)))
-    ours = StandardScaler.from_sklearn(theirs)
-    assert theirs.get_params().items() <= ours.get_params().items()
-    assert_alike(ours, theirs, x)
-    ours.partial_fit(x, sample_weight=w)
-    theirs.partial_fit(x, sample_weight=w)
-    assert_alike(ours, theirs, x)
-    assert_alike(pickle.loads(pickle.dumps(ours)), theirs, x)
-    back = ours.to_sklearn()
-    assert Theirs is type(back)
-    assert_alike(ours.partial_fit(x, sample_weight=w), back.partial_fit(x, sample_weight=w), x)
-
-
-def test_conversion_wants_a_fitted_scaler():
-    """Something else is a TypeError, and an unfitted scaler what it always is."""
-    with pytest.raises(TypeError, match="takes a StandardScaler of scikit-learn, not MinMaxScaler"):
-        StandardScaler.from_sklearn(sklearn.preprocessing.MinMaxScaler().fit([[1.0]]))
-    with pytest.raises(NotFittedError):
-        StandardScaler.from_sklearn(Theirs())
-
-
-def test_pickles_and_clones():
-    """A pickle or a joblib dump goes on to the same bits; a clone has the parameters alone."""
-    x = normal(missing=0.1)
-    scaler = StandardScaler(threads=1).fit(x)
-    file = io.BytesIO()
-    joblib.dump(scaler, file)
-    file.seek(0)
-    for twin in (pickle.loads(pickle.dumps(scaler)), joblib.load(file)):
-        assert bits(scaler, x) == bits(twin, x)
-        assert bits(StandardScaler().fit(np.vstack([x, x])), x) == bits(twin.partial_fit(x), x)
-    twin = clone(scaler)
-    assert scaler.get_params() == twin.get_params()
-    assert not hasattr(twin, "mean_")
-    assert isinstance(scaler._moments, Moments)
-
-
-def test_warnings_are_for_scikit_learn():
-    """Data without a single value, which make scikit-learn warn, do not make ours."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        scaler = StandardScaler().fit(np.full((3, 1), np.nan))
-    assert np.isnan([scaler.mean_, scaler.var_, scaler.scale_]).all()
-    assert 0 == scaler.n_samples_seen_
