@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastnorm._frames import Frame, is_table
-
 from fastnorm import _threads
+from fastnorm._frames import Frame, is_table
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 SHARE = 1 << 20  # elements of a unit of work
