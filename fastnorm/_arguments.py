@@ -9,9 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from fastnorm import _threads
 from fastnorm._frames import Frame, is_table
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
+SHARE = 1 << 20  # elements of a unit of work
+BUFFER = 1 << 16  # elements that are looked at together
+FLAT: Any = ("external_loop", "buffered", "zerosize_ok")
 
 
 def mismatch(got: tuple[int, ...], want: tuple[int, ...], axis: Any, made: str = "was adapted to") -> str:
@@ -98,6 +102,20 @@ def _repeats(array: NDArray[Any]) -> bool:
             return True
         span += step * (length - 1)
     return False
+
+
+def holds_infinity(x: NDArray[Any], threads: int | None) -> bool:
+    """Whether an array of floats holds an infinity: one pass over it by all workers, in any layout, without a copy."""
+    lines = x.T if x.flags.f_contiguous else x  # the first axis is that of the longest strides
+    share = max(1, SHARE * len(lines) // max(1, x.size))
+
+    def work(starts: Iterator[int]) -> bool:
+        parts = (lines[start : start + share] for start in starts)
+        chunks = (chunk for part in parts for chunk in np.nditer(part, FLAT, buffersize=BUFFER))
+        return any(bool(np.isinf(chunk).any()) for chunk in chunks)
+
+    workers = 1 if x.size < SHARE else _threads.count(threads)
+    return any(_threads.share(work, range(0, len(lines), share), workers))
 
 
 def _is_array(item: Any) -> bool:

@@ -114,7 +114,23 @@ class Moments:
             raise ValueError("mean must be finite, and variance finite and >= 0")
         if rows == 1 and variances.any():
             raise ValueError("the variance of a single row is 0; give the number of rows that was learned from")
-        return cls._make(means.shape, _statistics.invert(rows, means.reshape(-1), variances.reshape(-1)))
+        return cls._of_features(means, variances, np.full(means.shape, rows))
+
+    @classmethod
+    def _of_features(cls, mean: Floats, variance: Floats, count: NDArray[Any]) -> Moments:
+        """Moments with this mean, variance and count in each feature; counts that rows cannot have are weights."""
+        empty = count == 0
+        mean, variance = np.where(empty, 0.0, mean), np.where(empty, 0.0, variance)
+        finite = np.isfinite(mean) & np.isfinite(variance) & np.isfinite(count)
+        if not (finite & (variance >= 0) & (count >= 0)).all():
+            raise ValueError("mean, variance and count must be finite, and the last two >= 0")
+        weighted = bool(((count % 1 != 0) | (count <= 1) & (variance > 0)).any())
+        rows = max(2, math.ceil(count.max())) if weighted else int(count.max())
+        missing = np.where(empty, rows, 0) if weighted else rows - count.astype(np.int64)
+        weight, total, square = _statistics.invert(count.reshape(-1).tolist(), mean.reshape(-1), variance.reshape(-1))
+        none = np.zeros(mean.size, np.int64)
+        counted = Counted(rows, missing.reshape(-1), none, none.copy(), total, square, weight if weighted else None)
+        return cls._make(mean.shape, counted)
 
     @classmethod
     def _block(cls, grid: Any) -> Moments:

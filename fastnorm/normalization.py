@@ -37,8 +37,9 @@ class Normalization(Layer):
         NaN and masked values are left out of the statistics, make them NaN, or are an error in ``adapt``, ``update``.
     inf : {"raise", "omit"}
         Infinities are an error in ``adapt`` and ``update``, or left out of the statistics.
-    constant : {"center", "epsilon", "raise"}
-        A feature of variance 0 is only centred, divided by ``epsilon`` (Keras's ``max(std, epsilon)``), or an error.
+    constant : {"center", "epsilon", "raise", "sklearn"}
+        A feature of variance 0 is only centred, divided by ``epsilon`` (Keras's ``max(std, epsilon)``), or an error;
+        or what scikit-learn takes for constant is only centred.
     epsilon : float
         The floor of the standard deviation with ``constant="epsilon"``: 0, or at least 1e-300.
     affine : bool

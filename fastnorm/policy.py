@@ -15,7 +15,7 @@ from fastnorm.moments import Moments
 
 Nan = Literal["omit", "propagate", "raise"]
 Inf = Literal["raise", "omit"]
-Constant = Literal["center", "epsilon", "raise"]
+Constant = Literal["center", "epsilon", "raise", "sklearn"]
 
 Floats = NDArray[np.float64]
 
@@ -74,7 +74,7 @@ def of_moments(moments: Moments, nan: Nan, constant: Constant, epsilon: float) -
         for values in (mean, variance, std):
             values[gone] = np.nan
     low, rest, shift = scaled.low, scaled.rest, scaled.shift
-    still = moments.constant.reshape(-1)
+    still = taken_for_constant(moments, constant)
     if constant == "epsilon":
         floored = (shift > 0) & (epsilon > 0)  # a std so small is never reached: no need for a shift
         plain = moments.std.reshape(-1)
@@ -84,6 +84,27 @@ def of_moments(moments: Moments, nan: Nan, constant: Constant, epsilon: float) -
         rest = np.where(floored, 0.0, rest)
         shift = np.where(floored, 0, shift)
     return Parameters(mean, low, rest, _scale(std, still, shift, constant, epsilon), shift, variance)
+
+
+def divisors(moments: Moments, constant: Constant, epsilon: float) -> Floats:
+    """Return what each feature is divided by, in its own units: the scale of its parameters without their shift."""
+    still = taken_for_constant(moments, constant)
+    return _scale(moments.std.reshape(-1), still, np.zeros(still.shape, np.int64), constant, epsilon)
+
+
+def taken_for_constant(moments: Moments, constant: Constant) -> NDArray[np.bool_]:
+    """Return which features are taken for constant: of exact variance 0; by scikit-learn's rule also almost so.
+
+    That rule is the error bound of a variance in two passes (Chan, Golub, LeVeque 1983), here in std, which neither
+    under- nor overflows: ``var <= n*eps*var + (n*eps*mean)**2``.
+    """
+    still = moments.constant.reshape(-1)
+    if constant != "sklearn":
+        return still
+    error = moments.weight.reshape(-1) * np.finfo(np.float64).eps
+    mean, std = moments.mean.reshape(-1), moments.std.reshape(-1)
+    with np.errstate(over="ignore"):  # sums of weights may be of any size
+        return still | (std * np.sqrt(np.maximum(1 - error, 0)) <= error * np.abs(mean))
 
 
 def of_fixed(mean: Floats, variance: Floats, constant: Constant, epsilon: float) -> Parameters:
@@ -141,7 +162,7 @@ def of_moving(mean: Floats, variance: Floats, epsilon: float) -> Parameters:
 def _scale(
     std: Floats, still: NDArray[np.bool_], shift: NDArray[np.int64], constant: Constant, epsilon: float
 ) -> Floats:
-    """What to divide by; ``still`` are the features whose exact variance is 0."""
+    """What to divide by; ``still`` are the features that are taken for constant."""
     one = np.exp2(shift)
     if constant == "epsilon":
         return np.maximum(std, epsilon * one)
