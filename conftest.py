@@ -5,7 +5,7 @@ from importlib.util import find_spec
 
 _NEED = {
     "keras": ["fastnorm/_keras_batchnorm.py", "tests/test_batchnorm_keras.py"],
-    "distributed": ["fastnorm/dask.py", "tests/test_dask.py"],
+    "distributed": ["fastnorm/dask/*", "tests/test_dask*.py"],
     "torch": ["fastnorm/torch.py", "tests/test_batchnorm_torch.py"],
 }
 collect_ignore = [path for library, paths in _NEED.items() if find_spec(library) is None for path in paths]

@@ -142,15 +142,22 @@ class StandardScaler(_Theirs):  # type: ignore[misc]
                 weights = None
                 if sample_weight is not None:
                     weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-                moments = self._moments_of(X, weights)
-                moments = moments if seen is None else seen + moments
-                divisors = policy.divisors(moments, constant, 0.0)
-                self._moments = moments
-                self.mean_ = moments.mean.copy() if self.with_mean or self.with_std else None
-                self.var_ = moments.variance.copy() if self.with_std else None
-                self.scale_ = divisors if self.with_std else None
-                self.n_samples_seen_ = _samples_seen(moments)
+                self._take(self._moments_of(X, weights), seen, constant, X.dtype)
         return self
+
+    def _take(self, more: Moments, seen: Moments | None, constant: policy.Constant, dtype: Any) -> None:
+        """Set the attributes to those of what was seen and more, of data of ``dtype``."""
+        try:
+            policy.check_batch(more, "omit", "raise")
+        except ValueError as error:
+            raise ValueError(_infinite(dtype)) from error
+        moments = more if seen is None else seen + more
+        divisors = policy.divisors(moments, constant, 0.0)
+        self._moments = moments
+        self.mean_ = moments.mean.copy() if self.with_mean or self.with_std else None
+        self.var_ = moments.variance.copy() if self.with_std else None
+        self.scale_ = divisors if self.with_std else None
+        self.n_samples_seen_ = _samples_seen(moments)
 
     def _moments_of(self, X: Any, weights: Floats | None) -> Moments:
         if issparse(X):
@@ -158,14 +165,8 @@ class StandardScaler(_Theirs):  # type: ignore[misc]
             if not X.has_canonical_format:  # entries may be stored in parts
                 X = X.copy()
                 X.sum_duplicates()
-            moments = Moments._make(X.shape[1:], _sparse.count(X, weights, self.threads))
-        else:
-            moments = Moments.of(X, weights=weights, threads=self.threads)
-        try:
-            policy.check_batch(moments, "omit", "raise")
-        except ValueError as error:
-            raise ValueError(_infinite(X)) from error
-        return moments
+            return Moments._make(X.shape[1:], _sparse.count(X, weights, self.threads))
+        return Moments.of(X, weights=weights, threads=self.threads)
 
     def _seen(self) -> Moments | None:
         """Moments that say what the attributes say, which may be set by hand or come from scikit-learn."""
@@ -264,7 +265,7 @@ class StandardScaler(_Theirs):  # type: ignore[misc]
         values = X.data if issparse(X) else X
         floating = values.dtype.kind == "f"
         if floating and not get_config()["assume_finite"] and holds_infinity(values, self.threads):
-            raise ValueError(_infinite(X))
+            raise ValueError(_infinite(X.dtype))
         if issparse(X):
             out = X if in_place else X.copy()
             if self.with_std:
@@ -379,5 +380,5 @@ def _samples_seen(moments: Moments) -> Any:
     return seen[0] if (seen == seen[0]).all() else seen.copy()
 
 
-def _infinite(X: Any) -> str:
-    return f"Input X contains infinity or a value too large for {X.dtype!r}; clean it, or make it NaN."
+def _infinite(dtype: Any) -> str:
+    return f"Input X contains infinity or a value too large for {dtype!r}; clean it, or make it NaN."

@@ -29,8 +29,9 @@ LEVELS = {
     **dict.fromkeys(("_arguments", "policy", "report", "state"), 6),
     "_layer": 7,
     **dict.fromkeys(("normalization", "batchnorm"), 8),
-    **dict.fromkeys(("_warmup", "sklearn", "keras", "_keras_batchnorm", "torch", "onnx", "dask", "files", "tables"), 9),
-    **dict.fromkeys(("cli", "__main__"), 10),
+    **dict.fromkeys(("_warmup", "sklearn", "keras", "_keras_batchnorm", "torch", "onnx", "files", "tables"), 9),
+    **dict.fromkeys(("dask", "ray", "spark"), 10),
+    **dict.fromkeys(("cli", "__main__"), 11),
 }
 INTEGRATIONS = 9
 
@@ -39,7 +40,7 @@ HOMES = {
     "numba": {"_jit", "_kernels"},
     "llvmlite": {"_jit", "_kernels"},
     "ml_dtypes": {"_layout"},
-    "sklearn": {"sklearn"},
+    "sklearn": {"sklearn", "dask"},
     "scipy": {"sklearn"},
     "keras": {"keras", "_keras_batchnorm"},
     "torch": {"torch"},
@@ -59,6 +60,7 @@ OPENS_WITH = {
     *((room, room) for room in ("sklearn", "keras", "torch", "dask")),
     *(("_frames", library) for library in ("pandas", "polars", "pyarrow")),  # a file each, imported for its tables
     ("sklearn", "scipy"),
+    ("dask", "sklearn"),  # in the file of its scaler alone
     ("cli", "typer"),
 }
 
