@@ -70,7 +70,7 @@ class Moments:
         TypeError
             If ``x`` or ``weights`` are not real numbers.
         ValueError
-            If ``x`` is 0-dimensional or has no features, or ``axis`` or ``weights`` do not fit it.
+            If ``x`` has no features, or ``axis`` or ``weights`` do not fit it: a single number takes ``axis=None``.
 
         Examples
         --------
@@ -84,7 +84,7 @@ class Moments:
             raise ValueError(f"x has zero features (shape {array.shape}, kept axes {kept}); pass at least one column")
         lengths = tuple(n for index, n in enumerate(array.shape) if index not in kept)
         by_row = None if weights is None else _row_weights(weights, lengths)
-        counted = _reduce.count(array, kept, by_row, threads)
+        counted = _reduce.count(np.atleast_1d(array), kept, by_row, threads)
         return cls._make(shape, counted)
 
     @classmethod
