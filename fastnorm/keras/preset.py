@@ -161,12 +161,13 @@ class Normalization(normalization.Normalization):
         return data
 
     def _moments_of(self, batch: Any, weights: Any, before: Moments | None) -> Moments:
-        moments = super()._moments_of(batch, weights, before)
-        if self._input_shape is None:
+        known = self._input_shape
+        moments = super()._moments_of(batch, weights, before if known is None else None)
+        if known is None:
             self._input_shape = np.shape(batch)
-        elif before is None and moments.shape != self._kept(self._input_shape):
+        elif moments.shape != self._kept(known):
             raise ValueError(
-                f"The layer was built with input_shape={self._input_shape}, but the data have the incompatible shape "
+                f"The layer was built with input_shape={known}, but the data have the incompatible shape "
                 f"{np.shape(batch)}; pass the same features or make a new layer"
             )
         return moments
