@@ -63,8 +63,8 @@ def to_keras(layer: normalization.Normalization, *, input_shape: Sequence[int | 
     layer : fastnorm.Normalization
         Adapted, or with a fixed mean and variance; without gamma and beta.
     input_shape : tuple, optional
-        Shape of the input with its rows, such as ``(None, 10, 3)``. It is needed where `axis` counts from the front and
-        ``layer`` does not know the shape; without it the rows and as many axes as `axis` names are assumed.
+        Shape of the input with its rows, such as ``(None, 10, 3)``: needed where `axis` counts from the front, unless
+        ``layer`` is a `fastnorm.keras.Normalization`, which remembers the shape of its data.
 
     Returns
     -------
@@ -91,15 +91,13 @@ def to_keras(layer: normalization.Normalization, *, input_shape: Sequence[int | 
     layer._check_adapted()
     name, dtype = getattr(layer, "_name", None), None if layer.dtype is None else layer.dtype.name
     axis, variance = layer.axis, _floored(layer)
-    shape = input_shape or getattr(layer, "_input_shape", None)
     fixed = layer._fixed is not None
     statistics = {"mean": layer.mean.tolist(), "variance": variance.tolist()} if fixed else {}
     made = keras.layers.Normalization(axis, invert=layer.invert, name=name, dtype=dtype, **statistics)
-    if fixed:
-        made.build(shape)  # which does nothing without a shape
-        return made
-    made.build(shape or _shape_for(layer))
-    _store(made, layer.mean, variance, layer.count)
+    if input_shape is not None or not fixed:
+        made.build(input_shape or _shape_for(layer))
+    if not fixed:
+        _store(made, layer.mean, variance, layer.count)
     return made
 
 
@@ -162,13 +160,15 @@ def _floored(layer: normalization.Normalization) -> NDArray[np.float64]:
 
 
 def _shape_for(layer: normalization.Normalization) -> tuple[int | None, ...]:
-    """The smallest shape of an input of ``layer``: Keras broadcasts it to any larger one."""
+    """A shape to build a layer of Keras with: the smallest where it broadcasts to any larger one."""
     axes = (layer.axis,) if isinstance(layer.axis, int) else layer.axis or ()
     if any(axis >= 0 for axis in axes):
-        raise ValueError(
-            f"axis={layer.axis!r} counts from the front, so that the number of axes is unknown; "
-            "pass input_shape=, such as (None, 10, 3)"
-        )
+        if (known := getattr(layer, "_input_shape", None)) is None:
+            raise ValueError(
+                f"axis={layer.axis!r} counts from the front, so that the number of axes is unknown; "
+                "pass input_shape=, such as (None, 10, 3)"
+            )
+        return tuple(known)
     shape: list[int | None] = [None] * (1 - min(axes, default=0))
     for axis, length in zip(sorted(axes), layer.mean.shape, strict=True):
         shape[axis] = length
