@@ -10,9 +10,6 @@ from strategies import kept_axes, seeds
 import fastnorm
 from fastnorm.keras import Normalization
 
-# Keras converts tensors of torch in a way that NumPy 2 warns about.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-
 EPS = float(np.finfo(np.float32).eps)
 ROWS = np.array([[0.0, 7.0, 4.0], [2.0, 9.0, 6.0]] * 2)
 ONE_TO_FIVE = np.arange(1.0, 6.0)

@@ -10,9 +10,6 @@ import fastnorm
 from fastnorm import NotAdaptedError
 from fastnorm.keras import Normalization, adapt, from_keras, to_keras
 
-# Keras converts tensors of torch in a way that NumPy 2 warns about.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-
 EPS = float(np.finfo(np.float32).eps)
 X = np.random.default_rng(0).normal(3, 2, (100, 4, 3))
 SHAPES = {-1: (None, 3), (-2, -1): (None, 4, 3), None: (None, 3)}

@@ -8,9 +8,6 @@ import tensorflow as tf
 import fastnorm
 from fastnorm.keras import Normalization, adapt, to_keras
 
-# Keras converts tensors of torch in a way that NumPy 2 warns about.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-
 X = np.random.default_rng(0).normal(50, 3, (100, 4)).astype(np.float32)
 Dataset = tf.data.Dataset.from_tensor_slices
 

@@ -9,9 +9,6 @@ from torch.utils.data import DataLoader, TensorDataset
 import fastnorm
 from fastnorm.keras import Normalization, adapt
 
-# Keras converts tensors of torch in a way that NumPy 2 warns about.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy:DeprecationWarning")
-
 X = torch.from_numpy(np.random.default_rng(0).normal(50, 3, (100, 4)).astype(np.float32))
 
 FORMS = {
