@@ -8,12 +8,14 @@ if TYPE_CHECKING:
     from fastnorm._layer import NotAdaptedError
     from fastnorm._threads import shutdown_threads
     from fastnorm._warmup import warmup
+    from fastnorm.batchnorm import BatchNormalization
     from fastnorm.moments import Moments
     from fastnorm.normalization import Normalization
 
     __version__: str
 
 _HOMES = {
+    "BatchNormalization": "fastnorm.batchnorm",
     "Moments": "fastnorm.moments",
     "Normalization": "fastnorm.normalization",
     "NotAdaptedError": "fastnorm._layer",
@@ -21,7 +23,15 @@ _HOMES = {
     "warmup": "fastnorm._warmup",
 }
 
-__all__ = ["Moments", "Normalization", "NotAdaptedError", "__version__", "shutdown_threads", "warmup"]
+__all__ = [
+    "BatchNormalization",
+    "Moments",
+    "Normalization",
+    "NotAdaptedError",
+    "__version__",
+    "shutdown_threads",
+    "warmup",
+]
 
 
 def __getattr__(name: str) -> Any:
