@@ -40,7 +40,10 @@ apply_kernel = exact_kernel  # the same promise: z-scores too have equal bits on
 
 def inner_kernel(function: Callable[..., Any]) -> Any:
     """The same for what only other kernels call: no entry for Python is compiled, and Python must not call it."""
-    return _compile(function, no_cpython_wrapper=True)
+    from fastnorm._inner import InnerCompiler
+    if INTERPRETED: return _compile(function)
+    function.__qualname__ = f"{function.__qualname__}-{_SOURCES}"
+    return numba.njit(error_model="numpy", cache=False, nogil=True, no_cfunc_wrapper=True, no_cpython_wrapper=True, pipeline_class=InnerCompiler)(function)
 
 
 def _compile(function: Callable[..., Any], **options: Any) -> Any:

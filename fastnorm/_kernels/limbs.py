@@ -13,7 +13,7 @@ ZERO, ONE = np.int64(0), np.int64(1)
 TOTAL, SQUARE, WEIGHT = np.int64(0), np.int64(2), np.int64(4)  # sides of a layout and a span
 
 
-@exact_kernel
+@inner_kernel
 def put(state, row, exponent, feature, position, value, span, side):
     """Add value * 2**position to the limbs that begin at ``row`` with weight 2**exponent; note the rows touched."""
     at = row + ((position - exponent) >> 5)
@@ -29,7 +29,7 @@ def put(state, row, exponent, feature, position, value, span, side):
         span[side + 1] = at + 3
 
 
-@exact_kernel
+@inner_kernel
 def split(value, lowest):
     """Return (whole, exponent) with abs(value) = whole * 2**exponent; no bit of the data lies below 2**lowest."""
     bits = np.float64(value).view(np.int64)
@@ -45,7 +45,7 @@ def split(value, lowest):
     return whole, exponent
 
 
-@exact_kernel
+@inner_kernel
 def deposit(state, layout, feature, value, span):
     """Add one finite float64 and its square, whatever its magnitude."""
     not_inlined()
