@@ -43,14 +43,14 @@ def inner_kernel(function: Callable[..., Any]) -> Any:
     from fastnorm._inner import InnerCompiler
     if INTERPRETED: return _compile(function)
     function.__qualname__ = f"{function.__qualname__}-{_SOURCES}"
-    return numba.njit(error_model="numpy", cache=False, nogil=True, no_cfunc_wrapper=True, no_cpython_wrapper=True, pipeline_class=InnerCompiler)(function)
+    return numba.njit(error_model="numpy", cache=False, nogil=True, no_cfunc_wrapper=True, no_cpython_wrapper=True, _nrt=False, pipeline_class=InnerCompiler)(function)
 
 
 def _compile(function: Callable[..., Any], **options: Any) -> Any:
     switch = os.environ.get("FASTNORM_CACHE", "1")
     # numba's cache does not see a change in another file: let the name of the cache file carry all sources.
     function.__qualname__ = f"{function.__qualname__}-{_SOURCES}"
-    options |= {"nogil": True, "no_cfunc_wrapper": True}
+    options |= {"nogil": True, "no_cfunc_wrapper": True, "_nrt": False}
     jit = numba.njit(error_model="numpy", cache=False, **options)
     if INTERPRETED:  # machine code does not warn either, where a verdict on v*v overflows or a NaN signals
         return np.errstate(over="ignore", invalid="ignore")(function)
