@@ -35,7 +35,13 @@ log = logging.getLogger("fastnorm")
 #: True where kernels run as plain Python (``NUMBA_DISABLE_JIT=1``).
 INTERPRETED = bool(numba_config.DISABLE_JIT)
 
-_OPTIONS: dict[str, Any] = {"error_model": "numpy", "nogil": True, "no_cfunc_wrapper": True, "_nrt": False}
+_OPTIONS: dict[str, Any] = {
+    "error_model": "numpy",
+    "nogil": True,
+    "no_cfunc_wrapper": True,
+    "_nrt": False,
+    "no_rewrites": True,
+}
 
 
 def exact_kernel(function: Callable[..., Any]) -> Any:
