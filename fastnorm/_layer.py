@@ -154,10 +154,18 @@ class Layer:
         return sum(parameter.size for parameter in self.parameters())
 
     def _show(self, draw: Callable[..., str], parameters: list[Parameter], **options: Any) -> str:
-        shape, kind = self._feature_shape(), type(self).__name__
+        kind, name = type(self).__name__, self._label()
+        return draw(name, f"{name} ({kind})", self._output_shape(), parameters, **options)
+
+    def _label(self) -> str:
+        """The name of the layer in reports."""
+        return "".join(f"_{c.lower()}" if c.isupper() else c for c in type(self).__name__).lstrip("_")
+
+    def _output_shape(self) -> tuple[int | None, ...]:
+        """Shape of a result, None for the rows."""
+        shape = self._feature_shape()
         assert shape is not None
-        name = "".join(f"_{c.lower()}" if c.isupper() else c for c in kind).lstrip("_")
-        return draw(name, f"{name} ({kind})", (None, *shape), parameters, **options)
+        return None, *shape
 
     def _repr_html_(self) -> str:
         try:

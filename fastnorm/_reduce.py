@@ -141,10 +141,11 @@ class _State:
         missing, posinf, neginf = counts.copy()
 
         def sums(side: int) -> Sums:
-            exponent, limbs = self.limbs(side)
-            if order is not None:
-                limbs = order(_sums.carried(limbs)) if len(limbs) else np.empty((0, len(missing)), np.int64)
-            return _sums.canonical(exponent, limbs)
+            done = _sums.canonical(*self.limbs(side))
+            if order is None:
+                return done
+            limbs = order(done.limbs) if len(done.limbs) else np.empty((0, len(missing)), np.int64)
+            return _sums.canonical(done.exponent, limbs)
 
         counted = Counted(rows, missing, posinf, neginf, sums(0), sums(1), None)
         if not self.weighted:

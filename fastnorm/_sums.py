@@ -27,21 +27,12 @@ class Sums(NamedTuple):
         return hash((self.exponent, self.limbs.shape, self.limbs.tobytes()))
 
 
-def carried(limbs: Integers) -> Integers:
-    """The same numbers with all carries done: one row more, each limb below 2**32 but the signed last."""
-    from fastnorm._kernels.limbs import carry
-
-    out = np.empty((limbs.shape[0] + 1, limbs.shape[1]), np.int64)
-    carry(limbs, out)
-    return out
-
-
 def canonical(exponent: int, limbs: Integers) -> Sums:
     """Carry, and drop rows that say nothing: equal values get equal limbs; ``exponent`` is a multiple of 32."""
     from fastnorm._kernels.limbs import trim
 
-    out = carried(limbs)
-    low, high = trim(out)
+    out = np.empty((limbs.shape[0] + 1, limbs.shape[1]), np.int64)
+    low, high = trim(limbs, out)
     if low == high:
         return Sums(0, out[:0])
     kept = out[low:high]

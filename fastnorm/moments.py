@@ -72,7 +72,7 @@ class Moments:
         TypeError
             If ``x`` or ``weights`` are not real numbers.
         ValueError
-            If ``x`` is 0-dimensional or has no features, or ``axis`` or ``weights`` do not fit it.
+            If ``x`` has no features, or ``axis`` or ``weights`` do not fit it: a single number takes ``axis=None``.
 
         Examples
         --------
@@ -89,7 +89,7 @@ class Moments:
         by_row = None if weights is None else _row_weights(weights, lengths)
         if isinstance(array, Frame):
             return cls._make(shape, array.count(kept, by_row, threads))
-        return cls._make(shape, _reduce.count(array, kept, by_row, threads))
+        return cls._make(shape, _reduce.count(np.atleast_1d(array), kept, by_row, threads))
 
     @classmethod
     def _make(cls, shape: tuple[int, ...], counted: Counted) -> Moments:

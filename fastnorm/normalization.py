@@ -427,7 +427,7 @@ class Normalization(Layer):
             result = np.empty_like(plain, result_dtype(self.dtype, plain.dtype), subok=False)
         else:
             result = checked_out(plain, out, x)
-        _apply.run(plain, result, kept, affine, direction, self.threads)
+        _apply.run(np.atleast_1d(plain), np.atleast_1d(result), kept, affine, direction, self.threads)
         if out is not None:
             return out
         return result if mask is None else np.ma.array(result, mask=mask.copy())
