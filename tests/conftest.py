@@ -1,4 +1,4 @@
-"""The Hypothesis profile: random everywhere, and every failure prints how to repeat it. The backend of Keras.
+"""The Hypothesis profile: random everywhere, and every failure prints how to repeat it.
 
 A fixed seed would test the same 100 arrays for ever; instead CI explores, and the printed
 `@reproduce_failure` blob repeats a failure on any machine. FASTNORM_EXAMPLES raises the number.
@@ -6,7 +6,6 @@ A fixed seed would test the same 100 arrays for ever; instead CI explores, and t
 
 import os
 import signal
-from importlib.util import find_spec
 
 from hypothesis import HealthCheck, settings
 from strategies import UNJITTED
@@ -23,10 +22,3 @@ settings.load_profile("fastnorm")
 # A shell gives what it runs in the background an ignored SIGINT, which every child inherits: tests of Ctrl-C need it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-# Keras reads its backend once, when it is imported. That of NumPy is the quickest to import, and imports JAX.
-BACKENDS = {"numpy": "jax", "torch": "torch", "tensorflow": "tensorflow"}
-os.environ.setdefault(
-    "KERAS_BACKEND", next((name for name, library in BACKENDS.items() if find_spec(library)), "numpy")
-)
-collect_ignore = [f"test_keras_{library}.py" for library in ("tensorflow", "torch") if not find_spec(library)]

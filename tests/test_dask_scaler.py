@@ -1,4 +1,4 @@
-"""Laws of the scaler for Dask collections: what scikit-learn's does with the whole array, in the bits of one process."""
+"""Laws of the scaler for Dask collections: the attributes and z-scores of the whole array, bit for bit."""
 
 import dask.array as da
 import dask.dataframe as dd

@@ -6,9 +6,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from dask import delayed
 from dask.array import Array as DaskArray
 from dask.base import is_dask_collection
+from dask.delayed import delayed
 
 from fastnorm import _frames, _layout, normalization
 from fastnorm._arguments import result_dtype
@@ -77,7 +77,7 @@ def _applied_block(
     return _applied(block, layer if whole else layer._part(region), direction)
 
 
-def _map_array(x: DaskArray, layer: normalization.Normalization, direction: Any) -> DaskArray:
+def _map_array(x: Any, layer: normalization.Normalization, direction: Any) -> DaskArray:
     kept = _layout.kept_axes(layer.axis, x.ndim)
     layer._affine_for(tuple(x.shape[index] for index in kept))  # other features are an error now, not in a worker
     dtype = result_dtype(layer.dtype, x.dtype)

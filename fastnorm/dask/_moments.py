@@ -7,9 +7,8 @@ from functools import reduce
 from typing import Any
 
 import numpy as np
-from dask import delayed
 from dask.array import Array as DaskArray
-from dask.delayed import Delayed
+from dask.delayed import Delayed, delayed
 
 from fastnorm import _frames, _layout
 from fastnorm.moments import Moments

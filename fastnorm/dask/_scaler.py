@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from dask import delayed
 from dask.array import Array as DaskArray
 from dask.base import is_dask_collection
+from dask.delayed import delayed
 from sklearn.utils.validation import _check_feature_names, _check_n_features, check_is_fitted
 
 from fastnorm import sklearn
