@@ -83,6 +83,7 @@ def _map_array(x: Any, layer: normalization.Normalization, direction: Any) -> Da
     dtype = result_dtype(layer.dtype, x.dtype)
     meta = np.empty((0,) * x.ndim, dtype)
     ends = {index: np.cumsum((0, *x.chunks[index])).tolist() for index in kept}
-    return x.map_blocks(
+    result: DaskArray = x.map_blocks(
         partial(_applied_block, direction=direction, ends=ends), layer=delayed(layer, pure=True), dtype=dtype, meta=meta
     )
+    return result
