@@ -9,12 +9,14 @@ if TYPE_CHECKING:
     from fastnorm._threads import shutdown_threads
     from fastnorm._warmup import warmup
     from fastnorm.files import adapt_files, normalize_files
+    from fastnorm.batchnorm import BatchNormalization
     from fastnorm.moments import Moments
     from fastnorm.normalization import Normalization
 
     __version__: str
 
 _HOMES = {
+    "BatchNormalization": "fastnorm.batchnorm",
     "Moments": "fastnorm.moments",
     "Normalization": "fastnorm.normalization",
     "NotAdaptedError": "fastnorm._layer",
@@ -25,6 +27,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "BatchNormalization",
     "Moments",
     "Normalization",
     "NotAdaptedError",

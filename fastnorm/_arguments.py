@@ -7,9 +7,15 @@ from itertools import zip_longest
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from fastnorm import _threads
+from fastnorm._frames import Frame, is_table
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
+SHARE = 1 << 20  # elements of a unit of work
+BUFFER = 1 << 16  # elements that are looked at together
+FLAT: Any = ("external_loop", "buffered", "zerosize_ok")
 
 
 def mismatch(got: tuple[int, ...], want: tuple[int, ...], axis: Any, made: str = "was adapted to") -> str:
@@ -25,8 +31,27 @@ def mismatch(got: tuple[int, ...], want: tuple[int, ...], axis: Any, made: str =
     )
 
 
-def checked_out(x: NDArray[Any], out: Any, given: Any) -> NDArray[Any]:
+def checked_dtype(dtype: DTypeLike | None) -> np.dtype[Any] | None:
+    """Return the dtype that results are asked to have, or None; ValueError if it has no fractions."""
+    found = None if dtype is None else np.dtype(dtype)
+    if found is not None and found.name not in FLOATS:
+        raise ValueError(f"dtype must be one of {', '.join(FLOATS)}, not {found}: z-scores are fractions")
+    return found
+
+
+def result_dtype(asked: np.dtype[Any] | None, given: np.dtype[Any]) -> np.dtype[Any]:
+    """Return the dtype of what is made of data of dtype ``given``."""
+    if asked is not None:
+        return asked
+    if given.name in FLOATS:
+        return given.newbyteorder("=")
+    return np.dtype(np.float32 if given.itemsize <= 2 else np.float64)
+
+
+def checked_out(x: NDArray[Any] | Frame, out: Any, given: Any) -> NDArray[Any]:
     """Return ``out`` as an array that may be written, or raise ValueError or TypeError."""
+    if isinstance(x, Frame):
+        raise TypeError("out cannot take the columns of a table; leave it out to get a new one")
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be a NumPy array, not {type(out).__name__}; leave it out to get a new array")
     result = np.asarray(out)
@@ -57,6 +82,18 @@ def checked_out(x: NDArray[Any], out: Any, given: Any) -> NDArray[Any]:
     return result
 
 
+def masked(x: NDArray[Any], mask: ArrayLike) -> NDArray[Any]:
+    """Return ``x`` with what ``mask`` leaves out masked: one bool for each entry of all dimensions but the last."""
+    taken = np.asarray(mask, bool)
+    if taken.ndim != x.ndim - 1 or any(n not in (1, m) for n, m in zip(taken.shape, x.shape, strict=False)):
+        raise ValueError(
+            f"mask has shape {taken.shape}, but x has {x.shape}; it must have one dimension less than x: "
+            f"pass one bool for each entry of {x.shape[:-1]}"
+        )
+    found: NDArray[Any] = np.ma.array(np.asarray(x), mask=~taken[..., None] | np.ma.getmaskarray(x))
+    return found
+
+
 def _repeats(array: NDArray[Any]) -> bool:
     """Whether elements may share memory: an axis steps by less than what the smaller steps span."""
     span = array.itemsize
@@ -67,8 +104,24 @@ def _repeats(array: NDArray[Any]) -> bool:
     return False
 
 
+def holds_infinity(x: NDArray[Any], threads: int | None) -> bool:
+    """Whether an array of floats holds an infinity: one pass over it by all workers, in any layout, without a copy."""
+    lines = x.T if x.flags.f_contiguous else x  # the first axis is that of the longest strides
+    share = max(1, SHARE * len(lines) // max(1, x.size))
+
+    def work(starts: Iterator[int]) -> bool:
+        parts = (lines[start : start + share] for start in starts)
+        chunks = (chunk for part in parts for chunk in np.nditer(part, FLAT, buffersize=BUFFER))
+        return any(bool(np.isinf(chunk).any()) for chunk in chunks)
+
+    workers = 1 if x.size < SHARE else _threads.count(threads)
+    return any(_threads.share(work, range(0, len(lines), share), workers))
+
+
 def _is_array(item: Any) -> bool:
-    return isinstance(item, np.ndarray) or hasattr(item, "__array__")
+    if isinstance(item, np.ndarray) or hasattr(item, "__array__"):
+        return True
+    return is_table(item) and not isinstance(item, Iterator)  # a RecordBatchReader gives batches
 
 
 def _is_pair(item: Any) -> bool:
@@ -101,6 +154,6 @@ def batches(data: Any, weights: Any) -> Iterator[tuple[Any, Any]]:
             raise TypeError(
                 f"a batch is a dict with the keys {', '.join(map(str, first))}; yield one array for each batch"
             )
-        if not hasattr(first, "shape") and not isinstance(first, (list, tuple)):
+        if not hasattr(first, "shape") and not isinstance(first, (list, tuple)) and not is_table(first):
             raise TypeError(f"a batch must be an array (with a `.shape`), but the iterable gave {type(first).__name__}")
         yield first, batch_weights

@@ -1,7 +1,8 @@
 """The one place that names numba's options, and the guarded cache of compiled kernels.
 
 Every kernel is plain ``njit`` with ``nogil``: threads are ours (``_threads``), numba's parallel runtime is never
-started. Under ``NUMBA_DISABLE_JIT=1`` the decorators return the Python function, which gives the same bits.
+started. Kernels allocate nothing, so that no references are counted. Under ``NUMBA_DISABLE_JIT=1`` the decorators
+return the Python function, which gives the same bits.
 """
 
 from __future__ import annotations
@@ -20,14 +21,27 @@ except ImportError:  # Windows
 
 import llvmlite.binding
 import numba
+import numba.core.codegen
+import numba.core.compiler
 import numba.core.config
 import numpy as np
 
+_njit: Any = numba.njit
+_Library: Any = numba.core.codegen.JITCodeLibrary
+_Compiler: Any = numba.core.compiler.Compiler
 numba_config: Any = numba.core.config
 log = logging.getLogger("fastnorm")
 
 #: True where kernels run as plain Python (``NUMBA_DISABLE_JIT=1``).
 INTERPRETED = bool(numba_config.DISABLE_JIT)
+
+_OPTIONS: dict[str, Any] = {
+    "error_model": "numpy",
+    "nogil": True,
+    "no_cfunc_wrapper": True,
+    "_nrt": False,
+    "no_rewrites": True,
+}
 
 
 def exact_kernel(function: Callable[..., Any]) -> Any:
@@ -39,30 +53,58 @@ apply_kernel = exact_kernel  # the same promise: z-scores too have equal bits on
 
 
 def inner_kernel(function: Callable[..., Any]) -> Any:
-    """The same for what only other kernels call: no entry for Python is compiled, and Python must not call it."""
-    return _compile(function, no_cpython_wrapper=True)
+    """The same for what only other kernels call: they take it in and optimise it; Python must not call it."""
+    if INTERPRETED:
+        return _interpreted(function)
+    return _njit(pipeline_class=_InnerCompiler, no_cpython_wrapper=True, **_OPTIONS)(function)
 
 
-def _compile(function: Callable[..., Any], **options: Any) -> Any:
+def _compile(function: Callable[..., Any]) -> Any:
+    if INTERPRETED:
+        return _interpreted(function)
     switch = os.environ.get("FASTNORM_CACHE", "1")
     # numba's cache does not see a change in another file: let the name of the cache file carry all sources.
     function.__qualname__ = f"{function.__qualname__}-{_SOURCES}"
-    options |= {"nogil": True, "no_cfunc_wrapper": True}
-    jit = numba.njit(error_model="numpy", cache=False, **options)
-    if INTERPRETED:  # machine code does not warn either, where a verdict on v*v overflows or a NaN signals
-        return np.errstate(over="ignore", invalid="ignore")(function)
+    jit = _njit(**_OPTIONS)
     if switch == "0":
         return jit(function)
     before = numba_config.CACHE_DIR
     try:
         if switch != "1":
             numba_config.CACHE_DIR = switch
-        return _cached(numba.njit(error_model="numpy", cache=True, **options)(function))
+        return _cached(_njit(cache=True, **_OPTIONS)(function))
     except RuntimeError as error:  # no writable place: a read-only install without HOME
         log.info("kernels are compiled anew in each process: %s", error)
         return jit(function)
     finally:
         numba_config.CACHE_DIR = before
+
+
+def _interpreted(function: Callable[..., Any]) -> Any:
+    """Machine code does not warn either, where a verdict on v*v overflows or a NaN signals."""
+    return np.errstate(over="ignore", invalid="ignore")(function)
+
+
+class _InnerLibrary(_Library):  # type: ignore[misc]
+    """Code that is optimised and made executable in each of its callers only; numba would do so here, too."""
+
+    def _optimize_final_module(self) -> None:
+        pass
+
+    def _finalize_final_module(self) -> None:
+        self._finalized = True
+
+
+class _InnerCompiler(_Compiler):  # type: ignore[misc]
+    """How an inner kernel is compiled: as far as code that can be linked."""
+
+    def compile_extra(self, function: Callable[..., Any]) -> Any:
+        self.state.library = _InnerLibrary(self.state.targetctx.codegen(), function.__qualname__)
+        self.state.flags.no_compile = True
+        result = super().compile_extra(function)
+        entry: Any = {}.update  # in the place of an entry from Python, and of one kernel only; it would raise an error
+        self.state.targetctx.insert_user_function(entry, result.fndesc, [result.library])
+        return result._replace(entry_point=entry)
 
 
 def _cached(kernel: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What layers have in common: settings that stay, trainable factors and offsets, the parameter report, state files."""
+"""What layers have in common: settings that stay, arrays that may be set, the parameter report, state files."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ class Layer:
     """A layer with parameters, as Keras has them."""
 
     _settings: ClassVar[frozenset[str]] = frozenset()  # attributes that are fixed when the layer is made
-    _trainables: ClassVar[dict[str, str]] = {}  # trainable parameters, and the settings that say whether they are there
+    # arrays that may be set: the setting that says whether the layer has it (None: always), and its value at first
+    _weights: ClassVar[dict[str, tuple[str | None, float]]] = {}
     _passing: ClassVar[tuple[str, ...]] = ()  # attributes that are made anew when they are missed
 
     _feature_names: tuple[str, ...] | None
@@ -35,7 +36,8 @@ class Layer:
 
     def __init__(self) -> None:
         self._feature_names = None
-        self._gamma = self._beta = None
+        for name in self._weights:
+            setattr(self, f"_{name}", None)
         self._made_lock = os.getpid(), threading.RLock()
         self._reset()
 
@@ -93,28 +95,23 @@ class Layer:
 
     # ------------------------------------------------------------------------------------------ parameters
 
-    @property
-    def _trainable_names(self) -> list[str]:
-        return [name for name, setting in self._trainables.items() if getattr(self, setting)]
-
-    def _trainable(self, name: str) -> Floats:
-        if name not in self._trainable_names:
-            setting = self._trainables[name]
+    def _weight(self, name: str) -> Floats:
+        setting, first = self._weights[name]
+        if setting is not None and not getattr(self, setting):
             raise AttributeError(f"this {type(self).__name__} has no {name}; make it with {setting}=True")
         if getattr(self, f"_{name}") is None:
             self._check_adapted()
             shape = self._feature_shape()
             assert shape is not None
-            setattr(self, f"_{name}", np.full(shape, 1.0 if name == "gamma" else 0.0))
+            setattr(self, f"_{name}", np.full(shape, first))
         values: Floats = getattr(self, f"_{name}").view()
         values.flags.writeable = False
         return values
 
-    def _set_trainable(self, name: str, values: ArrayLike) -> None:
-        shape = self._trainable(name).shape
+    def _set_weight(self, name: str, values: ArrayLike) -> None:
+        shape = self._weight(name).shape
         array = np.array(values, np.float64)
-        if not np.isfinite(array).all() or (name == "gamma" and (array == 0).any()):
-            raise ValueError(f"{name} must be finite{' and not 0' if name == 'gamma' else ''}")
+        self._check_weight(name, array)
         try:
             array = np.broadcast_to(array, shape).copy()
         except ValueError:
@@ -123,23 +120,28 @@ class Layer:
             setattr(self, f"_{name}", array)
             self._reset()
 
+    def _check_weight(self, name: str, values: Floats) -> None:
+        """Raise ValueError for values that this weight cannot have."""
+        if not np.isfinite(values).all():
+            raise ValueError(f"{name} must be finite")
+
     @property
     def gamma(self) -> Floats:
         """Trainable factor of each feature (float64, shape of the features); may be set."""
-        return self._trainable("gamma")
+        return self._weight("gamma")
 
     @gamma.setter
     def gamma(self, values: ArrayLike) -> None:
-        self._set_trainable("gamma", values)
+        self._set_weight("gamma", values)
 
     @property
     def beta(self) -> Floats:
         """Trainable offset of each feature (float64, shape of the features); may be set."""
-        return self._trainable("beta")
+        return self._weight("beta")
 
     @beta.setter
     def beta(self, values: ArrayLike) -> None:
-        self._set_trainable("beta", values)
+        self._set_weight("beta", values)
 
     # ---------------------------------------------------------------------------------------------- report
 
@@ -152,10 +154,18 @@ class Layer:
         return sum(parameter.size for parameter in self.parameters())
 
     def _show(self, draw: Callable[..., str], parameters: list[Parameter], **options: Any) -> str:
-        shape, kind = self._feature_shape(), type(self).__name__
+        kind, name = type(self).__name__, self._label()
+        return draw(name, f"{name} ({kind})", self._output_shape(), parameters, **options)
+
+    def _label(self) -> str:
+        """The name of the layer in reports."""
+        return "".join(f"_{c.lower()}" if c.isupper() else c for c in type(self).__name__).lstrip("_")
+
+    def _output_shape(self) -> tuple[int | None, ...]:
+        """Shape of a result, None for the rows."""
+        shape = self._feature_shape()
         assert shape is not None
-        name = "".join(f"_{c.lower()}" if c.isupper() else c for c in kind).lstrip("_")
-        return draw(name, f"{name} ({kind})", (None, *shape), parameters, **options)
+        return None, *shape
 
     def _repr_html_(self) -> str:
         try:
@@ -209,7 +219,7 @@ class Layer:
         with self._lock:
             document = self._document()
             names = None if self.feature_names is None else list(self.feature_names)
-            for name in ("gamma", "beta"):
+            for name in self._weights:
                 if (values := getattr(self, f"_{name}")) is not None:
                     document[name] = state.pack(values)
         state.write(path, {"class": type(self).__name__, "feature_names": names, **document})
@@ -231,12 +241,12 @@ class Layer:
         try:
             layer = cls._of_document(document)
             layer.feature_names = document["feature_names"]
-            for name in ("gamma", "beta"):
+            for name in cls._weights:
                 if name in document:
                     values = state.unpack(document[name])
-                    if values.shape != layer._trainable(name).shape:
+                    if values.shape != layer._weight(name).shape:
                         raise ValueError(f"{name} has another shape than the features")
-                    layer._set_trainable(name, values)
+                    layer._set_weight(name, values)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{path} holds no state that a {cls.__name__} can have ({error}); adapt again") from error
         return layer

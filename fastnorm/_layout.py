@@ -21,7 +21,7 @@ SMALL_TILE = 4096  # elements under which strided tiles cost more than copying t
 def as_array(x: Any, name: str = "x") -> Array:
     """Return ``x`` as an array of real numbers, without a copy where it is one already.
 
-    Raises TypeError for what has no exact float64 (complex, longdouble) or is no number, ValueError for 0-d input.
+    Raises TypeError for what has no exact float64 (complex, longdouble) or is no number.
     """
     array: Array = x if isinstance(x, np.ndarray) else _from_any(x, name)
     kind = array.dtype.kind
@@ -34,8 +34,6 @@ def as_array(x: Any, name: str = "x") -> Array:
             "m": "convert it to numbers, e.g. x / np.timedelta64(1, 's')",
         }.get(kind, "select the numeric columns first")
         raise TypeError(f"{name} has dtype {array.dtype}, but fastnorm takes real numbers of up to 64 bits; {cure}")
-    if array.ndim == 0:
-        raise ValueError(f"{name} is 0-dimensional (a single number); pass at least one row, e.g. np.array([{name}])")
     return array
 
 
@@ -53,6 +51,8 @@ def _from_any(x: Any, name: str) -> Array:
             f"{name} is sparse ({type(x).__name__}); pass {name}.toarray(), or use fastnorm.sklearn.StandardScaler("
             "with_mean=False), which leaves it sparse"
         )
+    if getattr(x, "requires_grad", False):  # a torch tensor, which gives its values only without its history
+        x = x.detach()
     try:
         array = np.asarray(x)
     except ValueError as error:
@@ -97,11 +97,15 @@ def kept_axes(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
     """Return the axes that stay, sorted and counted from the front; all others are reduced."""
     axis = checked_axis(axis)
     given = () if axis is None else axis if isinstance(axis, tuple) else (axis,)
+    if given and ndim == 0:
+        raise ValueError(
+            "x is 0-dimensional (a single number); pass at least one row, e.g. np.array([x]), or take axis=None"
+        )
     for index in given:
         if not -ndim <= index < ndim:
             raise ValueError(
-                f"axis {index} is out of range for an array of {ndim} dimensions; "
-                f"all axes must be in the range [{-ndim}, {ndim})"
+                f"All `axis` values must be in the range [{-ndim}, {ndim}) for an array of {ndim} dimensions, "
+                f"but axis={axis!r}; name axes that the data have"
             )
     kept = tuple(sorted(index % ndim for index in given))
     if len(set(kept)) != len(kept):

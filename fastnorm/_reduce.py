@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial, reduce
 from typing import Any, NamedTuple
 
@@ -64,6 +64,28 @@ def merge(left: Counted, right: Counted, sign: int = 1) -> Counted:
     return merged if weight == _as_sums(merged.counts) else merged._replace(weight=weight)
 
 
+def joined(parts: Sequence[Counted]) -> Counted:
+    """The sums of the features of all parts, of the same rows, in their order."""
+    missing, posinf, neginf = (np.concatenate([part[index] for part in parts]) for index in (1, 2, 3))
+    total, square = _sums.joined([part.total for part in parts]), _sums.joined([part.square for part in parts])
+    weight = None
+    if any(part.weight is not None for part in parts):
+        weight = _sums.joined([part.weight or _as_sums(part.counts) for part in parts])
+    return Counted(parts[0].rows, missing, posinf, neginf, total, square, weight)
+
+
+def chosen(counted: Counted, features: Integers) -> Counted:
+    """The sums of some features, in the order of their numbers."""
+    missing, posinf, neginf = (values[features] for values in counted[1:4])
+    total, square, weight = (
+        None if sums is None else _sums.canonical(sums.exponent, np.ascontiguousarray(sums.limbs[:, features]))
+        for sums in counted[4:]
+    )
+    assert total is not None
+    assert square is not None
+    return Counted(counted.rows, missing, posinf, neginf, total, square, weight)
+
+
 def _as_sums(count: Integers) -> Sums:
     return _sums.canonical(0, count[np.newaxis])
 
@@ -119,10 +141,11 @@ class _State:
         missing, posinf, neginf = counts.copy()
 
         def sums(side: int) -> Sums:
-            exponent, limbs = self.limbs(side)
-            if order is not None:
-                limbs = order(_sums.carried(limbs)) if len(limbs) else np.empty((0, len(missing)), np.int64)
-            return _sums.canonical(exponent, limbs)
+            done = _sums.canonical(*self.limbs(side))
+            if order is None:
+                return done
+            limbs = order(done.limbs) if len(done.limbs) else np.empty((0, len(missing)), np.int64)
+            return _sums.canonical(done.exponent, limbs)
 
         counted = Counted(rows, missing, posinf, neginf, sums(0), sums(1), None)
         if not self.weighted:

@@ -125,17 +125,19 @@ def _by_integers(counted: Counted, which: Features, out: Statistics) -> None:
             scaled.std[j] = out.std[j]
 
 
-def invert(rows: int, mean: Floats, variance: Floats) -> Counted:
-    """Return the sums of ``rows`` values with this mean and variance: S = n*mean, Q = n*(variance + mean**2)."""
+def invert(weights: list[int | float], mean: Floats, variance: Floats) -> tuple[Sums, Sums, Sums]:
+    """Return the sums of values with these weights, means and variances: n, S = n*mean, Q = n*(variance + mean**2)."""
     scale = 1 << 1088  # every float64 is a whole number of 2**-1088
-    means, variances = ([_whole(v, scale) for v in values.tolist()] for values in (mean, variance))
-    none = np.zeros(len(mean), np.int64)
-    total = _sums.from_integers(-1088, (rows * m for m in means))
-    square = _sums.from_integers(-2176, (rows * (v * scale + m * m) for m, v in zip(means, variances, strict=True)))
-    return Counted(rows, none, none.copy(), none.copy(), total, square, None)
+    columns = zip(weights, mean.tolist(), variance.tolist(), strict=True)
+    triples = [(_whole(n, scale), _whole(m, scale), _whole(v, scale)) for n, m, v in columns]
+    return (
+        _sums.from_integers(-1088, (n for n, _, _ in triples)),
+        _sums.from_integers(-2176, (n * m for n, m, _ in triples)),
+        _sums.from_integers(-3264, (n * (v * scale + m * m) for n, m, v in triples)),
+    )
 
 
-def _whole(value: float, scale: int) -> int:
+def _whole(value: int | float, scale: int) -> int:
     numerator, denominator = value.as_integer_ratio()
     return numerator * (scale // denominator)
 

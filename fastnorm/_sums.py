@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,21 +27,12 @@ class Sums(NamedTuple):
         return hash((self.exponent, self.limbs.shape, self.limbs.tobytes()))
 
 
-def carried(limbs: Integers) -> Integers:
-    """The same numbers with all carries done: one row more, each limb below 2**32 but the signed last."""
-    from fastnorm._kernels.limbs import carry
-
-    out = np.empty((limbs.shape[0] + 1, limbs.shape[1]), np.int64)
-    carry(limbs, out)
-    return out
-
-
 def canonical(exponent: int, limbs: Integers) -> Sums:
     """Carry, and drop rows that say nothing: equal values get equal limbs; ``exponent`` is a multiple of 32."""
     from fastnorm._kernels.limbs import trim
 
-    out = carried(limbs)
-    low, high = trim(out)
+    out = np.empty((limbs.shape[0] + 1, limbs.shape[1]), np.int64)
+    low, high = trim(limbs, out)
     if low == high:
         return Sums(0, out[:0])
     kept = out[low:high]
@@ -60,6 +51,20 @@ def add(left: Sums, right: Sums, sign: int = 1) -> Sums:
     out = np.zeros(((high - low) // 32, left.limbs.shape[1]), np.int64)
     for part, factor in parts:
         kernels.add(out, (part.exponent - low) // 32, part.limbs, factor)
+    return canonical(low, out)
+
+
+def joined(parts: Sequence[Sums]) -> Sums:
+    """The sums of the features of all parts, in their order."""
+    low = min(part.exponent for part in parts)
+    high = max(part.exponent + 32 * len(part.limbs) for part in parts)
+    out = np.zeros(((high - low) // 32, sum(part.limbs.shape[1] for part in parts)), np.int64)
+    feature = 0
+    for part in parts:
+        rows, features = part.limbs.shape
+        first = (part.exponent - low) // 32
+        out[first : first + rows, feature : feature + features] = part.limbs
+        feature += features
     return canonical(low, out)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from fastnorm import _sparse
 from fastnorm._statistics import MANY
 from fastnorm.normalization import Normalization
 
@@ -36,3 +37,13 @@ def warmup() -> None:
             if dtype == "float32":
                 layer.transform(x.astype(">f4"))  # by way of a float64 tile
         layer.update(x).update(x, weights=np.ones(2))
+    for weights in (None, np.ones(1)):
+        _sparse.count(_Identity(), weights, None)
+
+
+class _Identity:
+    """A sparse matrix as scipy has them, which need not be installed."""
+
+    data = np.ones(1)
+    indices, indptr = np.zeros(1, np.int32), np.array([0, 1], np.int32)
+    shape, format = (1, 1), "csr"

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastnorm import _layout, _reduce, _statistics
+from fastnorm import _frames, _layout, _reduce, _statistics
+from fastnorm._frames import Frame
 from fastnorm._reduce import Counted
 from fastnorm._statistics import Scaled, Statistics
 
@@ -55,9 +56,10 @@ class Moments:
 
         Parameters
         ----------
-        x : array_like
+        x : array_like or table
             Real numbers of up to 64 bits (floats, bfloat16, integers, bool) in any layout; NaN and masked elements
-            are counted as missing, infinities apart. Read without a copy where its dtype is native.
+            are counted as missing, infinities apart. Read without a copy where its dtype is native. A table of pandas,
+            polars or Arrow is read column by column, and its nulls are missing.
         axis : int, tuple of int or None
             The axes that are kept, as in Keras: -1 gives one feature for each column, None a single feature.
         weights : array_like, optional
@@ -70,22 +72,24 @@ class Moments:
         TypeError
             If ``x`` or ``weights`` are not real numbers.
         ValueError
-            If ``x`` is 0-dimensional or has no features, or ``axis`` or ``weights`` do not fit it.
+            If ``x`` has no features, or ``axis`` or ``weights`` do not fit it: a single number takes ``axis=None``.
 
         Examples
         --------
         >>> Moments.of([[1, 2], [3, 6]]).variance
         array([1., 4.])
         """
-        array = _layout.as_array(x)
+        table = _frames.taken(x)
+        array = table if isinstance(table, Frame) else _layout.as_array(x)
         kept = _layout.kept_axes(axis, array.ndim)
         shape = tuple(array.shape[index] for index in kept)
         if 0 in shape:
             raise ValueError(f"x has zero features (shape {array.shape}, kept axes {kept}); pass at least one column")
         lengths = tuple(n for index, n in enumerate(array.shape) if index not in kept)
         by_row = None if weights is None else _row_weights(weights, lengths)
-        counted = _reduce.count(array, kept, by_row, threads)
-        return cls._make(shape, counted)
+        if isinstance(array, Frame):
+            return cls._make(shape, array.count(kept, by_row, threads))
+        return cls._make(shape, _reduce.count(np.atleast_1d(array), kept, by_row, threads))
 
     @classmethod
     def _make(cls, shape: tuple[int, ...], counted: Counted) -> Moments:
@@ -110,7 +114,44 @@ class Moments:
             raise ValueError("mean must be finite, and variance finite and >= 0")
         if rows == 1 and variances.any():
             raise ValueError("the variance of a single row is 0; give the number of rows that was learned from")
-        return cls._make(means.shape, _statistics.invert(rows, means.reshape(-1), variances.reshape(-1)))
+        return cls._of_features(means, variances, np.full(means.shape, rows))
+
+    @classmethod
+    def _of_features(cls, mean: Floats, variance: Floats, count: NDArray[Any]) -> Moments:
+        """Moments with this mean, variance and count in each feature; counts that rows cannot have are weights."""
+        empty = count == 0
+        mean, variance = np.where(empty, 0.0, mean), np.where(empty, 0.0, variance)
+        finite = np.isfinite(mean) & np.isfinite(variance) & np.isfinite(count)
+        if not (finite & (variance >= 0) & (count >= 0)).all():
+            raise ValueError("mean, variance and count must be finite, and the last two >= 0")
+        weighted = bool(((count % 1 != 0) | (count <= 1) & (variance > 0)).any())
+        rows = max(2, math.ceil(count.max())) if weighted else int(count.max())
+        missing = np.where(empty, rows, 0) if weighted else rows - count.astype(np.int64)
+        weight, total, square = _statistics.invert(count.reshape(-1).tolist(), mean.reshape(-1), variance.reshape(-1))
+        none = np.zeros(mean.size, np.int64)
+        counted = Counted(rows, missing.reshape(-1), none, none.copy(), total, square, weight if weighted else None)
+        return cls._make(mean.shape, counted)
+
+    @classmethod
+    def _block(cls, grid: Any) -> Moments:
+        """Moments of all features, from nested lists (as of `np.block`) of those of some, of the same rows."""
+        parts: list[Moments] = []
+
+        def numbered(item: Any) -> Any:
+            if isinstance(item, list):
+                return [numbered(inner) for inner in item]
+            first = sum(part._counted.missing.size for part in parts)
+            parts.append(item)
+            return np.arange(first, first + item._counted.missing.size).reshape(item.shape)
+
+        order = np.block(numbered(grid))
+        joined = _reduce.joined([part._counted for part in parts])
+        return cls._make(order.shape, _reduce.chosen(joined, order.reshape(-1)))
+
+    def _part(self, region: tuple[slice, ...]) -> Moments:
+        """Moments of the features in a region."""
+        numbers = np.arange(self._counted.missing.size).reshape(self._shape)[region]
+        return Moments._make(numbers.shape, _reduce.chosen(self._counted, numbers.reshape(-1)))
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"Moments are immutable: cannot set {name!r}; combine them with + and - instead")

@@ -5,6 +5,7 @@ The only place where these questions are answered.
 
 from __future__ import annotations
 
+import math
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -14,7 +15,7 @@ from fastnorm.moments import Moments
 
 Nan = Literal["omit", "propagate", "raise"]
 Inf = Literal["raise", "omit"]
-Constant = Literal["center", "epsilon", "raise"]
+Constant = Literal["center", "epsilon", "raise", "sklearn"]
 
 Floats = NDArray[np.float64]
 
@@ -35,6 +36,14 @@ def check_word(name: str, value: Any, words: Any) -> Any:
     known = get_args(words)
     if value not in known:
         raise ValueError(f"{name}={value!r} is unknown; choose one of {', '.join(map(repr, known))}")
+    return value
+
+
+def check_epsilon(epsilon: float) -> float:
+    """Return ``epsilon``, or raise ValueError: below 1e-300 its use would not be exact."""
+    value = float(epsilon)
+    if value != 0 and not 1e-300 <= value < math.inf:
+        raise ValueError(f"epsilon must be 0 or a finite number >= 1e-300, not {epsilon!r}")
     return value
 
 
@@ -65,7 +74,7 @@ def of_moments(moments: Moments, nan: Nan, constant: Constant, epsilon: float) -
         for values in (mean, variance, std):
             values[gone] = np.nan
     low, rest, shift = scaled.low, scaled.rest, scaled.shift
-    still = moments.constant.reshape(-1)
+    still = taken_for_constant(moments, constant)
     if constant == "epsilon":
         floored = (shift > 0) & (epsilon > 0)  # a std so small is never reached: no need for a shift
         plain = moments.std.reshape(-1)
@@ -77,6 +86,27 @@ def of_moments(moments: Moments, nan: Nan, constant: Constant, epsilon: float) -
     return Parameters(mean, low, rest, _scale(std, still, shift, constant, epsilon), shift, variance)
 
 
+def divisors(moments: Moments, constant: Constant, epsilon: float) -> Floats:
+    """Return what each feature is divided by, in its own units: the scale of its parameters without their shift."""
+    still = taken_for_constant(moments, constant)
+    return _scale(moments.std.reshape(-1), still, np.zeros(still.shape, np.int64), constant, epsilon)
+
+
+def taken_for_constant(moments: Moments, constant: Constant) -> NDArray[np.bool_]:
+    """Return which features are taken for constant: of exact variance 0; by scikit-learn's rule also almost so.
+
+    That rule is the error bound of a variance in two passes (Chan, Golub, LeVeque 1983), here in std, which neither
+    under- nor overflows: ``var <= n*eps*var + (n*eps*mean)**2``.
+    """
+    still = moments.constant.reshape(-1)
+    if constant != "sklearn":
+        return still
+    error = moments.weight.reshape(-1) * np.finfo(np.float64).eps
+    mean, std = moments.mean.reshape(-1), moments.std.reshape(-1)
+    with np.errstate(over="ignore"):  # sums of weights may be of any size
+        return still | (std * np.sqrt(np.maximum(1 - error, 0)) <= error * np.abs(mean))
+
+
 def of_fixed(mean: Floats, variance: Floats, constant: Constant, epsilon: float) -> Parameters:
     """Return the parameters of a given mean and variance."""
     shift = np.where((np.abs(mean) > 2.0**960) | (variance > 2.0**1000), -4, 0)
@@ -86,10 +116,53 @@ def of_fixed(mean: Floats, variance: Floats, constant: Constant, epsilon: float)
     return Parameters(mean * factor, zero, zero, scale, shift, variance)
 
 
+def batch_variance(moments: Moments, unbiased: bool) -> Floats:
+    """Return the variance of a batch that enters a moving average; ValueError for a batch that has none to give."""
+    infinite, count = moments.posinf + moments.neginf, moments.count
+    if infinite.any():
+        raise ValueError(
+            f"the batch holds infinities ({int(infinite.sum())} in all, first in feature {int(infinite.argmax())}), "
+            "for which there is no mean; clean them, or mask them"
+        )
+    variance: Floats = moments.variance
+    if unbiased:
+        if (count == 1).any():
+            raise ValueError(
+                f"the batch holds a single value of feature {int((count == 1).argmax())}, which has no unbiased "
+                'variance; pass 2 rows at least, or use convention="keras"'
+            )
+        with np.errstate(over="ignore"):
+            variance = variance * (count / np.maximum(count - 1, 1))
+    if np.isinf(variance).any():
+        feature = int(np.isinf(variance).argmax())
+        raise ValueError(f"the variance of feature {feature} in the batch is beyond float64; scale the data first")
+    return variance
+
+
+def of_batch(moments: Moments, mean: Floats, variance: Floats, epsilon: float) -> Parameters:
+    """Return the parameters of one batch: epsilon is added to the variance.
+
+    A feature without values is treated by its moving ``mean`` and ``variance``.
+    """
+    found = of_moments(moments, "omit", "epsilon" if epsilon else "center", epsilon)
+    if epsilon:
+        found = found._replace(scale=np.sqrt(found.variance + epsilon) * np.exp2(found.shift))
+    seen = moments.count > 0
+    if seen.all():
+        return found
+    pairs = zip(found, of_moving(mean, variance, epsilon), strict=True)
+    return Parameters(*(np.where(seen, batch, moving) for batch, moving in pairs))
+
+
+def of_moving(mean: Floats, variance: Floats, epsilon: float) -> Parameters:
+    """Return the parameters of moving averages: epsilon is added to the variance."""
+    return of_fixed(mean, variance + epsilon, "center", 0.0)
+
+
 def _scale(
     std: Floats, still: NDArray[np.bool_], shift: NDArray[np.int64], constant: Constant, epsilon: float
 ) -> Floats:
-    """What to divide by; ``still`` are the features whose exact variance is 0."""
+    """What to divide by; ``still`` are the features that are taken for constant."""
     one = np.exp2(shift)
     if constant == "epsilon":
         return np.maximum(std, epsilon * one)

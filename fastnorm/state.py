@@ -68,7 +68,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
             raise ValueError(f"{path} is damaged or incomplete; take a copy of it, or adapt again") from None
         body = None
     if not isinstance(body, dict) or body.get("format") != FORMAT:
-        raise ValueError(f"{path} is not a fastnorm state file; pass a file that Normalization.save wrote")
+        raise ValueError(f"{path} is not a fastnorm state file; pass a file that `save` of a layer wrote")
     try:
         _codec.check_version(body.get("version"))
     except ValueError as error:

@@ -297,11 +297,6 @@ def sums_of(counted):
     return list(zip(*([v * power_of_two(e) for v in values] for e, values in sides), strict=True))
 
 
-def plain_block(x, start, *rest):
-    """One block by the kernel that takes many."""
-    return steps.plain_blocks(x, start, 1, *rest) == 0
-
-
 def entry(kernel):
     """A way into a kernel that only kernels call, and that has no entry for Python: a kernel around it."""
     if not hasattr(kernel, "py_func"):
@@ -312,3 +307,11 @@ def entry(kernel):
         return kernel(*arguments)
 
     return call
+
+
+_plain_blocks, gaps_block, wide_block = (entry(k) for k in (steps.plain_blocks, steps.gaps_block, steps.wide_block))
+
+
+def plain_block(x, start, *rest):
+    """One block by the kernel that takes many."""
+    return _plain_blocks(x, start, 1, *rest) == 0

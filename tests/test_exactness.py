@@ -24,6 +24,7 @@ from model import (
     plain_block,
     run,
     wide,
+    wide_block,
 )
 
 from fastnorm._kernels import exact, steps, vector
@@ -34,8 +35,8 @@ TABLES = {"narrow": steps.NARROW, "plain": steps.PLAIN, "wide": steps.WIDE, "wid
 BLOCKS = {
     "narrow": plain_block,
     "plain": plain_block,
-    "wide": steps.wide_block,
-    "wide narrow": steps.wide_block,
+    "wide": wide_block,
+    "wide narrow": wide_block,
 }
 
 SMALL_NARROW, SMALL_PLAIN = narrow(11, 5, 2), plain(11, 2)

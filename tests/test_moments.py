@@ -18,7 +18,7 @@ import strategies as arrays
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from fastnorm import Moments
+from fastnorm import Moments, Normalization
 
 COUNTS = ("count", "missing", "posinf", "neginf")
 VALUES = ("weight", "mean", "variance", "std", "mean_low")
@@ -464,6 +464,17 @@ def test_the_input_is_left_alone(case):
 
 
 NUMBERS = np.ones((5, 3))
+
+
+@pytest.mark.parametrize("dtype", [*"?bHilQefd", ">f8", "bfloat16"])
+def test_a_single_number_is_one_value_of_one_feature(dtype):
+    """With axis=None, a number, an array of no axes and an array of one value are the same; weights too."""
+    number = np.array(1, dtype)
+    assert Moments.of([1.0], None) == Moments.of(number, None) == Moments.of(number, ())
+    assert Moments.of([1.0], None, [2.0]) == Moments.of(number, None, 2.0)
+    layer = Normalization(None, mean=3.0, variance=4.0)
+    for z, want in ((layer(number), -1.0), (layer.inverse_transform(number), 5.0)):
+        assert ((), want) == (z.shape, float(z))
 
 
 @pytest.mark.parametrize(

@@ -611,10 +611,25 @@ def test_constant_raise_refuses_a_constant_feature():
         layer.adapt(x).transform(x)
 
 
+@pytest.mark.parametrize("weights", [None, 7])
+def test_constant_sklearn_centres_what_scikit_learn_takes_for_constant(weights):
+    """A std within the error bound of two passes, which grows with rows or weights, is 0; a larger one is not."""
+    deviation = 1e-6 * np.linspace(0.5, 1.5, 11)
+    x = 1e5 + np.resize([1, -1], 60_000)[:, np.newaxis] * deviation
+    w = None if weights is None else np.full(60_000, weights)
+    layer = Normalization(constant="sklearn").adapt(x, weights=w)
+    n, eps = 60_000 * (weights or 1), np.finfo(float).eps
+    still = layer.variance <= n * eps * layer.variance + (n * eps * layer.mean) ** 2
+    assert (still.all(), still.any()) == ((False, True) if weights is None else (True, True))
+    z = layer.transform(x)
+    np.testing.assert_allclose(np.where(still, layer.std, 1), np.abs(z).max(axis=0), rtol=1e-4)
+    assert not Normalization(mean=1e5, variance=1e-12, constant="sklearn").transform([[1e5]]).any()
+
+
 WORDS = {
     "nan": ("omit", "propagate", "raise"),
     "inf": ("raise", "omit"),
-    "constant": ("center", "epsilon", "raise"),
+    "constant": ("center", "epsilon", "raise", "sklearn"),
 }
 
 

@@ -5,7 +5,20 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from model import NARROW, PLAIN, WIDE, WIDE_NARROW, entry, keep_numbers, narrow, plain, plain_block, sums_of
+from model import (
+    NARROW,
+    PLAIN,
+    WIDE,
+    WIDE_NARROW,
+    entry,
+    gaps_block,
+    keep_numbers,
+    narrow,
+    plain,
+    plain_block,
+    sums_of,
+    wide_block,
+)
 from strategies import UNJITTED
 
 from fastnorm import _reduce
@@ -38,7 +51,7 @@ def blocks_of(slicing, blocks, E, compiled, gaps=False):
         x[: len(block), c] = block  # elements of NumPy: a signalling NaN stays one
     scales = np.full(lanes, math.ldexp(1.0, E))
     wholes, flags = np.zeros(sums * vector.LANES, np.int64), np.zeros(2 * vector.LANES, np.int64)
-    kernel = steps.wide_block if slicing.square is None else steps.gaps_block if gaps else plain_block
+    kernel = wide_block if slicing.square is None else gaps_block if gaps else plain_block
     loop = kernel if compiled else (GAPS if gaps else LOOPS)[slicing.name].interpret
     with np.errstate(all="ignore"):
         loop(x.ravel(), 0, rows, lanes, 0, lanes, 0, scales, wholes, flags)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastnorm._jit import apply_kernel, inner_kernel
+from fastnorm._kernels.vector import part
 
 
 @inner_kernel
@@ -33,8 +34,8 @@ def standardize(x, out, at, start, outer, step, rows, stride, lanes, mean, low, 
     for o in range(outer):
         for r in range(rows):
             here = start + o * step + r * stride
-            source = x[here : here + lanes]
-            target = out[here + at : here + at + lanes]
+            source = part(x, here, lanes)
+            target = part(out, here + at, lanes)
             for c in range(lanes):
                 target[c] = score(source[c], mean[c], low[c], scale[c], single)
 
@@ -46,13 +47,13 @@ def standardize_in_place(x, start, outer, step, rows, stride, lanes, mean, low, 
     for o in range(outer):
         for r in range(quarter):
             here = start + o * step + r * stride
-            first = x[here : here + lanes]
+            first = part(x, here, lanes)
             here += quarter * stride
-            second = x[here : here + lanes]
+            second = part(x, here, lanes)
             here += quarter * stride
-            third = x[here : here + lanes]
+            third = part(x, here, lanes)
             here += quarter * stride
-            fourth = x[here : here + lanes]
+            fourth = part(x, here, lanes)
             for c in range(lanes):
                 first[c] = score(first[c], mean[c], low[c], scale[c], single)
                 second[c] = score(second[c], mean[c], low[c], scale[c], single)
@@ -60,7 +61,7 @@ def standardize_in_place(x, start, outer, step, rows, stride, lanes, mean, low, 
                 fourth[c] = score(fourth[c], mean[c], low[c], scale[c], single)
         for r in range(4 * quarter, rows):
             here = start + o * step + r * stride
-            row = x[here : here + lanes]
+            row = part(x, here, lanes)
             for c in range(lanes):
                 row[c] = score(row[c], mean[c], low[c], scale[c], single)
 
@@ -71,8 +72,8 @@ def standardize_long(x, out, at, start, outer, step, rows, stride, lanes, mean, 
     for o in range(outer):
         for r in range(rows):
             here = start + o * step + r * stride
-            source = x[here : here + lanes]
-            target = out[here + at : here + at + lanes]
+            source = part(x, here, lanes)
+            target = part(out, here + at, lanes)
             for c in range(lanes):
                 v = source[c]
                 high = np.float64((v >> 32) + ((v >> 31) & 1)) * 4294967296.0 + (bias if v < 0 else 0.0)
@@ -86,8 +87,8 @@ def affine(x, out, at, start, outer, step, rows, stride, lanes, mean, low, scale
     for o in range(outer):
         for r in range(rows):
             here = start + o * step + r * stride
-            source = x[here : here + lanes]
-            target = out[here + at : here + at + lanes]
+            source = part(x, here, lanes)
+            target = part(out, here + at, lanes)
             for c in range(lanes):
                 z = score(source[c], mean[c], low[c], scale[c], single)
                 target[c] = z * gamma[c] + beta[c]
@@ -99,7 +100,7 @@ def affine_in_place(x, start, outer, step, rows, stride, lanes, mean, low, scale
     for o in range(outer):
         for r in range(rows):
             here = start + o * step + r * stride
-            row = x[here : here + lanes]
+            row = part(x, here, lanes)
             for c in range(lanes):
                 z = score(row[c], mean[c], low[c], scale[c], single)
                 row[c] = z * gamma[c] + beta[c]
@@ -110,8 +111,8 @@ def restore(z, out, at, start, outer, step, rows, stride, lanes, mean, low, scal
     for o in range(outer):
         for r in range(rows):
             here = start + o * step + r * stride
-            source = z[here : here + lanes]
-            target = out[here + at : here + at + lanes]
+            source = part(z, here, lanes)
+            target = part(out, here + at, lanes)
             for c in range(lanes):
                 plain = (np.float64(source[c]) - beta[c]) / gamma[c]
                 target[c] = (plain * scale[c] + low[c]) + mean[c]
@@ -122,7 +123,7 @@ def restore_in_place(z, start, outer, step, rows, stride, lanes, mean, low, scal
     for o in range(outer):
         for r in range(rows):
             here = start + o * step + r * stride
-            row = z[here : here + lanes]
+            row = part(z, here, lanes)
             for c in range(lanes):
                 plain = (np.float64(row[c]) - beta[c]) / gamma[c]
                 row[c] = (plain * scale[c] + low[c]) + mean[c]

@@ -19,7 +19,7 @@ from fastnorm._kernels.steps import (
     plain_blocks,
     wide_block,
 )
-from fastnorm._kernels.vector import LANES, not_inlined
+from fastnorm._kernels.vector import LANES, not_inlined, part
 
 FLUSH = 1000  # blocks whose whole numbers (at most 2**52 each) fit an int64, with a bit to spare
 LOWEST, HIGHEST = -400, 500  # E stays here: products neither under- nor overflow
@@ -49,7 +49,7 @@ def settle(c, integers, narrow, state, layout, feature, span):
     not_inlined()
     flush(integers, NARROW if narrow else PLAIN, c, integers[_E + c], state, layout, feature, span)
     if integers[_WIDE_E + c] != UNSET:
-        flush(integers[_WIDE_SUMS:], WIDE, c, integers[_WIDE_E + c], state, layout, feature, span)
+        flush(integers, WIDE, _WIDE_SUMS + c, integers[_WIDE_E + c], state, layout, feature, span)
     state[NAN, feature] += integers[_TALLY + c]
     integers[_TALLY + c] = 0
 
@@ -147,9 +147,9 @@ def add_blocks(x, start, blocks, rows, stride, lanes, period, feature, floats, i
     """Add blocks of up to 64 rows, one after the other."""
     not_inlined()
     narrow = x.itemsize == 4
-    wide_scales = floats[LANES:]
-    wide_sums = integers[_WIDE_SUMS:]
-    flags = integers[_FLAGS:]
+    wide_scales = part(floats, LANES, LANES)
+    wide_sums = part(integers, _WIDE_SUMS, _FLAGS - _WIDE_SUMS)
+    flags = part(integers, _FLAGS, 2 * LANES)
     ahead = rows * stride
     done = 0
     while done < blocks:
@@ -233,8 +233,7 @@ def scan_half(
             count = min(BLOCK, rows - r)
             for i in range(count):
                 here = start + o * step + (r + i) * stride
-                row = x[here : here + lanes]
-                wide = tile[i * lanes : (i + 1) * lanes]
+                row, wide = part(x, here, lanes), part(tile, i * lanes, lanes)
                 if half:
                     for c in range(lanes):
                         size = np.uint32((np.int32(row[c]) & 0x7FFF) << 13)  # exponent and fraction at their place

@@ -8,7 +8,7 @@ from fastnorm._jit import exact_kernel, inner_kernel
 from fastnorm._kernels.exact import FLUSH
 from fastnorm._kernels.limbs import ZERO, flush
 from fastnorm._kernels.steps import BLOCK
-from fastnorm._kernels.vector import LANES
+from fastnorm._kernels.vector import LANES, part
 
 # As the tables of the steps, but E is 0.
 SHORT = np.array([[1, 0, 0], [2, 0, 0]])
@@ -27,7 +27,7 @@ def scan_integer(x, mask, start, outer, step, rows, stride, lanes, period, featu
         for r in range(0, rows, BLOCK):
             for i in range(r, min(r + BLOCK, rows)):
                 here = start + o * step + i * stride
-                row = x[here : here + lanes]
+                row = part(x, here, lanes)
                 if x.itemsize <= 2:
                     for c in range(lanes):
                         v = np.int64(row[c])

@@ -13,7 +13,7 @@ ZERO, ONE = np.int64(0), np.int64(1)
 TOTAL, SQUARE, WEIGHT = np.int64(0), np.int64(2), np.int64(4)  # sides of a layout and a span
 
 
-@exact_kernel
+@inner_kernel
 def put(state, row, exponent, feature, position, value, span, side):
     """Add value * 2**position to the limbs that begin at ``row`` with weight 2**exponent; note the rows touched."""
     at = row + ((position - exponent) >> 5)
@@ -29,7 +29,7 @@ def put(state, row, exponent, feature, position, value, span, side):
         span[side + 1] = at + 3
 
 
-@exact_kernel
+@inner_kernel
 def split(value, lowest):
     """Return (whole, exponent) with abs(value) = whole * 2**exponent; no bit of the data lies below 2**lowest."""
     bits = np.float64(value).view(np.int64)
@@ -45,7 +45,7 @@ def split(value, lowest):
     return whole, exponent
 
 
-@exact_kernel
+@inner_kernel
 def deposit(state, layout, feature, value, span):
     """Add one finite float64 and its square, whatever its magnitude."""
     not_inlined()
@@ -77,54 +77,47 @@ def deposit(state, layout, feature, value, span):
 
 
 @inner_kernel
-def flush(sums, table, c, E, state, layout, feature, span):
-    """Move the whole numbers of lane c into its feature's limbs."""
+def flush(sums, table, first, E, state, layout, feature, span):
+    """Move the whole numbers of a lane, the first of them at ``sums[first]``, into its feature's limbs."""
     not_inlined()
     for k in range(table.shape[0]):
-        value = sums[c + k * LANES]
+        value = sums[first + k * LANES]
         if value != 0:
             side = 2 * (table[k, 0] - 1)
             position = table[k, 0] * E + table[k, 1] + table[k, 2]
             put(state, layout[side], layout[side + 1], feature, position, value, span, side)
-            sums[c + k * LANES] = 0
+            sums[first + k * LANES] = 0
 
 
 @exact_kernel
-def carry(limbs, out):
-    """Write ``limbs`` with all carries done into ``out``, which has one row more."""
-    rows, columns = limbs.shape
+def trim(limbs, out):
+    """Write ``limbs`` with all carries done into ``out``, which has one row more; first and last row that are needed.
+
+    The last of these is signed, all others are below 2**32.
+    """
+    high, columns = limbs.shape
     for j in range(columns):
-        out[rows, j] = 0
-    for i in range(rows):
+        out[high, j] = 0
+    for i in range(high):
         for j in range(columns):
-            total = limbs[i, j] + out[rows, j]
+            total = limbs[i, j] + out[high, j]
             out[i, j] = total & 0xFFFFFFFF
-            out[rows, j] = total >> 32
-
-
-@exact_kernel
-def trim(limbs):
-    """First and last row that are needed, after carries; the last of them is made signed in place."""
-    rows, columns = limbs.shape
-    high = rows
+            out[high, j] = total >> 32
+    high += 1
     while high > 1:
-        needed = False
+        needed = 0
         for j in range(columns):  # a top limb is superfluous where it only repeats the sign of the next
-            if limbs[high - 1, j] != -(limbs[high - 2, j] >> 31):
-                needed = True
-                break
+            needed |= out[high - 1, j] + (out[high - 2, j] >> 31)
         if needed:
             break
         high -= 1
         for j in range(columns):
-            limbs[high - 1, j] += limbs[high, j] << 32
-    low = 0
-    while low < high:
+            out[high - 1, j] += out[high, j] << 32
+    for low in range(high):
         for j in range(columns):
-            if limbs[low, j] != 0:
+            if out[low, j] != 0:
                 return low, high
-        low += 1
-    return low, high
+    return high, high
 
 
 @exact_kernel

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from fastnorm._jit import exact_kernel
+from fastnorm._jit import inner_kernel
 from fastnorm._kernels.vector import RowLoop, below, double, fused, not_inlined, row_loop, smaller, where
 
 BLOCK = 64  # rows whose sums stay within 2**52 units
@@ -161,7 +161,7 @@ _wide_loop = row_loop(float32=_wide_narrow, float64=_wide)
 
 
 # Functions of their own, so that each loop is compiled once.
-@exact_kernel
+@inner_kernel
 def plain_blocks(x, start, blocks, rows, stride, first, stop, ahead, scales, sums, flags):
     """Add blocks up to the first with a lane whose window does not hold, which has its flag; how many came before."""
     not_inlined()
@@ -171,14 +171,14 @@ def plain_blocks(x, start, blocks, rows, stride, first, stop, ahead, scales, sum
     return blocks
 
 
-@exact_kernel
+@inner_kernel
 def gaps_block(x, start, rows, stride, first, stop, ahead, scales, sums, flags):
     """Add one block, with NaN among the values; not 0 if the window of a lane does not hold."""
     not_inlined()
     return _gaps_loop(x, start, rows, stride, first, stop, ahead, scales, sums, flags)
 
 
-@exact_kernel
+@inner_kernel
 def wide_block(x, start, rows, stride, first, stop, ahead, scales, sums, flags):
     """Add what lies in the wide window; not 0 if something else is left, each lane with its number of values."""
     not_inlined()

@@ -382,6 +382,23 @@ def row_loop(**by_element: RowLoop) -> Any:
 
 
 @intrinsic
+def _part(context: Any, array: Any, start: Any, count: Any) -> Any:
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        whole, start, count = arguments
+        found = context.make_array(signature.args[0])(context, builder, whole)
+        found.data = builder.gep(found.data, [start])
+        found.shape = cgutils.pack_array(builder, [count])
+        found.nitems = count
+        return found._getvalue()
+
+    return array(array, types.int64, types.int64), codegen
+
+
+#: ``part(array, start, count)``: a slice of a contiguous array without numba's care for its bounds: less to compile.
+part = (lambda array, start, count: array[start : start + count]) if INTERPRETED else _part
+
+
+@intrinsic
 def _not_inlined(context: Any) -> Any:
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         builder.function.attributes.add("noinline")

@@ -29,7 +29,7 @@ def in_place(
         If the file is normalized already (unless ``again``), has changed since a run was stopped, or cannot hold the
         result.
     """
-    if file.dtype != layer._result_dtype(file.dtype):
+    if file.dtype != result_dtype(layer.dtype, file.dtype):
         raise ValueError(f"{target} holds {file.dtype}, which cannot hold z-scores; name another file for the result")
     parts = list(regions(file, layer.axis))
     plan: dict[str, Any] = {

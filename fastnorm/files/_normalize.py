@@ -132,7 +132,7 @@ def _one(
             transform_table(place, new, layer, direction, reading.columns, bar)
             return
         with open_array(place, reading) as file:
-            dtype: np.dtype[np.generic] = layer._result_dtype(file.dtype)
+            dtype: np.dtype[np.generic] = result_dtype(layer.dtype, file.dtype)
             todo = list(regions(file, layer.axis))
             with create_array(new, target, file, dtype, reading) as result:
                 for region, data in ahead((region, file.read(region)) for region in todo):

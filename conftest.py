@@ -1,0 +1,28 @@
+"""What needs a library that is not installed is left out; Keras is told which backend to take."""
+
+import os
+from importlib.util import find_spec
+
+_NEED = {
+    "distributed": ["fastnorm/dask/*", "tests/test_dask*.py"],
+    "keras": ["fastnorm/_keras_batchnorm.py", "fastnorm/keras/*", "tests/test_*keras*.py"],
+    "sklearn": [
+        "fastnorm/sklearn.py",
+        "fastnorm/dask/_scaler.py",
+        "tests/test_sklearn*.py",
+        "tests/test_dask_scaler.py",
+    ],
+    "tensorflow": ["tests/test_keras_tensorflow.py"],
+    "torch": ["fastnorm/torch.py", "tests/test_*_torch.py"],
+}
+_MISSING = [library for library in _NEED if find_spec(library) is None]
+collect_ignore_glob = [pattern for library in _MISSING for pattern in _NEED[library]]
+
+if "KERAS_BACKEND" not in os.environ:  # Keras reads it once. Its NumPy backend is the quickest to import, and wants JAX
+    installed = {"numpy": "jax", "torch": "torch", "tensorflow": "tensorflow"}
+    os.environ["KERAS_BACKEND"] = next((name for name, library in installed.items() if find_spec(library)), "numpy")
+
+
+def pytest_report_header() -> list[str]:
+    """Say what is left out."""
+    return [f"left out, because it is not installed: {library}" for library in _MISSING]

@@ -1,0 +1,198 @@
+"""Real layers of Keras: to and from ours, and adapted in place."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fastnorm import _layout, normalization
+from fastnorm.keras.preset import FLOOR, Normalization
+
+
+def from_keras(layer: Any, *, count: int | None = None) -> Normalization:
+    """Return a fastnorm layer with the statistics of a ``keras.layers.Normalization``.
+
+    Parameters
+    ----------
+    layer : keras.layers.Normalization
+        Fixed statistics stay fixed. Learned ones become learned ones of ``layer.count`` rows, which can be updated.
+        But Keras 3 does not write how many rows it saw: the count is 0 unless fastnorm set it. Since nothing can be
+        added to statistics of an unknown number of rows, they then become fixed ones.
+    count : int, optional
+        The number of rows that the layer learned from, where you know it better.
+
+    Raises
+    ------
+    TypeError
+        If ``layer`` is something else.
+    ValueError
+        If its statistics are not finite.
+
+    Examples
+    --------
+    >>> import keras
+    >>> from_keras(keras.layers.Normalization(mean=1.0, variance=4.0))([[3.0]])
+    array([[1.]], dtype=float32)
+    """
+    _check(layer)
+    settings = {"axis": layer.axis, "invert": layer.invert, "name": layer.name, "dtype": layer.compute_dtype}
+    if layer.input_mean is not None:
+        made = Normalization(mean=np.asarray(layer.input_mean), variance=np.asarray(layer.input_variance), **settings)
+    elif not layer.built:
+        made = Normalization(**settings)
+    else:
+        mean, variance, seen = (np.asarray(weight) for weight in layer.weights)
+        rows = seen if count is None else count
+        made = Normalization(**settings) if rows else Normalization(mean=mean, variance=variance, **settings)
+        if rows:
+            made.set_weights([mean, variance, rows])
+    made.build(_input_shape(layer))
+    return made
+
+
+def to_keras(layer: normalization.Normalization, *, input_shape: Sequence[int | None] | None = None) -> Any:
+    """Return a ``keras.layers.Normalization``, built and with weights, that does what ``layer`` does.
+
+    Parameters
+    ----------
+    layer : fastnorm.Normalization
+        Adapted, or with a fixed mean and variance; without gamma and beta.
+    input_shape : tuple, optional
+        Shape of the input with its rows, such as ``(None, 10, 3)``: needed where `axis` counts from the front, unless
+        ``layer`` is a `fastnorm.keras.Normalization`, which remembers the shape of its data.
+
+    Returns
+    -------
+    keras.layers.Normalization
+        Keras holds weights in float32 (or its ``dtype``) and takes no standard deviation below 1e-7. A constant feature
+        that ``layer`` only centres gets the variance 1.
+
+    Raises
+    ------
+    NotAdaptedError
+        If the layer has not seen data.
+    ValueError
+        If Keras has no such layer, or its weights cannot hold the statistics.
+
+    Examples
+    --------
+    >>> to_keras(Normalization().adapt([[1.0], [3.0]])).count_params()
+    3
+    """
+    import keras
+
+    if layer.affine:
+        raise ValueError("Keras's Normalization has no gamma and beta; export a layer with affine=False")
+    layer._check_adapted()
+    name, dtype = getattr(layer, "_name", None), None if layer.dtype is None else layer.dtype.name
+    axis, variance = layer.axis, _floored(layer)
+    fixed = layer._fixed is not None
+    statistics = {"mean": layer.mean.tolist(), "variance": variance.tolist()} if fixed else {}
+    made = keras.layers.Normalization(axis, invert=layer.invert, name=name, dtype=dtype, **statistics)
+    if input_shape is not None or not fixed:
+        made.build(input_shape or _shape_for(layer))
+    if not fixed:
+        _store(made, layer.mean, variance, layer.count)
+    return made
+
+
+def adapt(layer: Any, data: Any, *, weights: Any = None) -> Any:
+    """Adapt a ``keras.layers.Normalization`` in place, exactly and by all cores; returns the layer.
+
+    Functions that models have compiled with the old statistics of the layer are compiled anew when next used.
+
+    Parameters
+    ----------
+    layer : keras.layers.Normalization
+        Built or not, in a model or not.
+    data, weights
+        As for `Normalization.adapt`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``layer`` is something else, or ``data`` are not fit to learn from; the layer is then as it was.
+
+    Examples
+    --------
+    >>> import keras
+    >>> layer = adapt(keras.layers.Normalization(), np.array([[1.0], [3.0]]))
+    >>> float(layer.adapt_mean[0]), int(layer.count)
+    (2.0, 2)
+    """
+    _check(layer)
+    if layer.input_mean is not None:
+        raise ValueError("cannot adapt: this layer has a fixed `mean` and `variance`; make one without to learn them")
+    learned = Normalization(layer.axis)
+    built = layer.built
+    if built:
+        learned.build(_input_shape(layer))
+    learned.adapt(data, weights=weights)
+    if not built:
+        layer.build(learned._output_shape())
+    _store(layer, learned.mean, learned.variance, learned.count)
+    if built:
+        _compile_anew(layer)
+    return layer
+
+
+def _check(layer: Any) -> None:
+    if not all(hasattr(layer, name) for name in ("axis", "input_mean", "finalize_state")):
+        kind = f"{type(layer).__module__.split('.')[0]}'s {type(layer).__name__}"
+        raise TypeError(f"layer is {kind}, but keras.layers.Normalization is wanted; pass that layer of your model")
+
+
+def _input_shape(layer: Any) -> tuple[int | None, ...] | None:
+    return layer.get_build_config()["input_shape"] if layer.built else None
+
+
+def _floored(layer: normalization.Normalization) -> NDArray[np.float64]:
+    """The variances with which Keras divides by what ``layer`` divides by."""
+    if layer.constant == "epsilon":
+        return np.maximum(layer.variance, layer.epsilon**2 if layer.epsilon > FLOOR else 0.0)
+    still = layer.variance == 0 if layer._fixed is not None else layer.moments.constant
+    return np.where(still, 1.0, layer.variance)
+
+
+def _shape_for(layer: normalization.Normalization) -> tuple[int | None, ...]:
+    """A shape to build a layer of Keras with: the smallest where it broadcasts to any larger one."""
+    axes = (layer.axis,) if isinstance(layer.axis, int) else layer.axis or ()
+    if any(axis >= 0 for axis in axes):
+        if (known := getattr(layer, "_input_shape", None)) is None:
+            raise ValueError(
+                f"axis={layer.axis!r} counts from the front, so that the number of axes is unknown; "
+                "pass input_shape=, such as (None, 10, 3)"
+            )
+        return tuple(known)
+    shape: list[int | None] = [None] * (1 - min(axes, default=0))
+    for axis, length in zip(sorted(axes), layer.mean.shape, strict=True):
+        shape[axis] = length
+    return tuple(shape)
+
+
+def _store(layer: Any, mean: NDArray[np.float64], variance: NDArray[np.float64], rows: int) -> None:
+    """Write the weights of a built layer, or raise ValueError if they cannot hold them."""
+    dtype = _layout.float_dtype(layer.adapt_mean.dtype)
+    with np.errstate(over="ignore"):
+        rounded = [values.astype(dtype) for values in (mean, variance)]
+    if any(np.isinf(values.astype(np.float64)).any() for values in rounded):
+        raise ValueError(f"the statistics are too large for weights of {dtype}; make the layer with dtype='float64'")
+    most = np.iinfo(layer.count.dtype).max  # int32 but with TensorFlow
+    layer.set_weights([*rounded, np.array(min(rows, most))])
+    layer.finalize_state()
+
+
+def _compile_anew(layer: Any) -> None:
+    """Make models drop the functions that they compiled with statistics of ``layer`` as constants.
+
+    A layer does not know its models, so all that there are must be asked.
+    """
+    model_type = sys.modules["keras"].Model
+    for model in [found for found in gc.get_objects() if issubclass(type(found), model_type)]:
+        if any(found is layer for found in model._flatten_layers()):
+            model.train_function = model.test_function = model.predict_function = None

@@ -1,0 +1,209 @@
+"""Laws of Dask collections: the bits of one process, whatever the chunks, the workers and their fate."""
+
+import os
+import signal
+import time
+
+import dask
+import dask.array as da
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+import pytest
+from dask.distributed import Client, LocalCluster
+from hypothesis import given
+from hypothesis import strategies as st
+
+import fastnorm
+from fastnorm import Moments
+from fastnorm.dask import Normalization, moments
+from fastnorm.dask._layer import _plain
+
+RNG = np.random.default_rng(5)
+X = RNG.lognormal(0.0, 3.0, (240, 6, 5)).astype("float32")
+X[RNG.random(X.shape) < 0.01] = np.nan
+TABLE = pd.DataFrame(X[:, :, 0].astype("float64"), columns=list("abcdef"), index=np.arange(240) * 2)
+AXES = [-1, 0, 1, None, (1, 2), (0, 2), (0, 1, 2)]
+
+
+@pytest.fixture(scope="module")
+def client():
+    """Two real worker processes."""
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 10}),
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        yield client
+
+
+@st.composite
+def chunked(draw):
+    """``X`` cut anywhere along each of its axes."""
+
+    def cut(length):
+        ends = [*sorted(draw(st.sets(st.integers(1, length - 1), max_size=4))), length]
+        return tuple(int(n) for n in np.diff([0, *ends]))
+
+    return da.from_array(X, chunks=tuple(map(cut, X.shape)))
+
+
+@given(chunked(), st.sampled_from(AXES))
+def test_any_chunks_give_the_moments_of_the_array(x, axis):
+    """Chunks along rows, features or both leave every bit of the moments."""
+    assert Moments.of(X, axis) == moments(x, axis).compute(scheduler="sync")
+
+
+@given(chunked(), st.sampled_from(AXES), st.booleans())
+def test_a_transform_keeps_chunks_and_bits(x, axis, invert):
+    """The lazy result has the chunks and the dtype of its input, and the bits of the array's."""
+    layer = Normalization(axis, invert=invert, affine=True).adapt(X)
+    layer.gamma = 1 + np.arange(layer.mean.size).reshape(layer.mean.shape)
+    plain = fastnorm.Normalization.__new__(fastnorm.Normalization)
+    plain.__setstate__(layer.__getstate__())
+    for mine, other in ((layer.transform, plain.transform), (layer.inverse_transform, plain.inverse_transform)):
+        z = mine(x)
+        assert x.chunks == z.chunks
+        assert np.dtype("float32") == z.dtype == z._meta.dtype
+        assert other(X).tobytes() == z.compute(scheduler="sync").tobytes()
+
+
+@given(chunked(), st.integers(0, 2**32 - 1))
+def test_weights_are_chunked_as_they_like(x, seed):
+    """Weights of their own chunks are those of the rows."""
+    weights = np.random.default_rng(seed).integers(0, 4, X.shape[:2])
+    expected = Moments.of(X, -1, weights)
+    assert expected == moments(x, -1, da.from_array(weights, chunks=50)).compute(scheduler="sync")
+    assert expected == moments(x, -1, weights).compute(scheduler="sync")
+
+
+def test_lengths_of_chunks_need_not_be_known():
+    """Rows that are chosen lazily are learned from and transformed."""
+    x = da.from_array(X[:, :, 0], chunks=(50, 6))
+    some = x[x[:, 0] > 1.0]
+    known = X[:, :, 0][X[:, 0, 0] > 1.0]
+    layer = Normalization().adapt(some)
+    assert Moments.of(known) == layer.moments
+    assert layer.transform(known).tobytes() == layer.transform(some).compute().tobytes()
+
+
+def test_only_small_values_travel():
+    """The graph holds a task a chunk, and additions of at most eight: nothing joins chunks of data."""
+    x = da.ones((1000, 4), chunks=(10, 4))
+    graph = dict(moments(x).dask)
+    names = [str(key if isinstance(key, str) else key[0]) for key in graph]
+    assert 100 == sum(name.startswith("of-") for name in names)
+    assert 13 + 2 + 1 == sum(name.startswith("_added-") for name in names)
+
+
+def test_names_of_tasks_depend_on_the_data_alone():
+    """The same question has the same key, so that Dask computes it once; another has another."""
+    x, y = (da.from_array(X, chunks=(100, 6, 5)) for _ in range(2))
+    assert moments(x).key == moments(y).key
+    assert moments(x).key != moments(x, axis=1).key
+    layer, twin = Normalization().adapt(X), Normalization().adapt(X[::-1])
+    assert layer.transform(x).name == twin.transform(y).name
+    assert layer.transform(x).name != Normalization().adapt(X[:-1]).transform(x).name
+
+
+def test_the_input_of_a_transform_does_not_change():
+    """A chunk that lies in memory is left as it is."""
+    source = np.ones((10, 2))
+    layer = Normalization().adapt(np.array([[0.0, 0.0], [4.0, 4.0]]))
+    assert -0.5 == layer.transform(da.from_array(source, chunks=(5, 2))).compute()[0, 0]
+    assert (source == 1).all()
+
+
+@pytest.mark.parametrize("partitions", [1, 3, 7])
+def test_a_dataframe_is_the_table_of_its_partitions(partitions):
+    """Moments, names, index, divisions and dtypes are those of the pandas table."""
+    frame = dd.from_pandas(TABLE.assign(g=range(240)), npartitions=partitions)
+    layer = Normalization().adapt(frame)
+    plain = fastnorm.Normalization().adapt(TABLE.assign(g=range(240)))
+    assert plain.moments == layer.moments
+    assert ("a", "b", "c", "d", "e", "f", "g") == layer.feature_names
+    z = layer.transform(frame)
+    assert frame.divisions == z.divisions
+    pd.testing.assert_frame_equal(plain.transform(TABLE.assign(g=range(240))), z.compute(), check_exact=True)
+    pd.testing.assert_frame_equal(
+        plain.inverse_transform(plain.transform(TABLE.assign(g=range(240)))),
+        layer.inverse_transform(z).compute(),
+        check_exact=True,
+    )
+
+
+def test_columns_choose_the_features_of_a_dataframe():
+    """Columns that are not chosen, even text, go through as they are."""
+    table = TABLE.assign(word="x")
+    frame = dd.from_pandas(table, npartitions=3)
+    layer = Normalization(columns=["c", "a"]).adapt(frame)
+    assert Moments.of(table[["c", "a"]]) == layer.moments
+    z = layer.transform(frame).compute()
+    assert list(table.columns) == list(z.columns)
+    pd.testing.assert_frame_equal(frame.compute()[["b", "word"]], z[["b", "word"]])
+
+
+def test_a_partition_with_other_columns_is_one_clear_error():
+    """A column that one partition lacks is named, and the layer stays as it was."""
+    parts = [TABLE[:100], TABLE[100:200].drop(columns="d"), TABLE[200:]]
+    frame = dd.from_delayed([dask.delayed(part) for part in parts], meta=TABLE[:0], verify_meta=False)
+    layer = Normalization().adapt(TABLE)
+    with pytest.raises(ValueError, match="'d'"):
+        layer.update(frame)
+    assert Moments.of(TABLE) == layer.moments
+    with pytest.raises(ValueError, match="missing 'f'"):
+        layer.transform(dd.from_pandas(TABLE.drop(columns="f"), npartitions=2))
+
+
+def test_what_is_no_collection_is_refused():
+    """`moments` wants arrays or DataFrames of Dask, and transforms have no destination."""
+    with pytest.raises(TypeError, match="array or a DataFrame of Dask"):
+        moments(X)
+    with pytest.raises(TypeError, match="weights go with arrays"):
+        moments(dd.from_pandas(TABLE, npartitions=2), weights=np.ones(240))
+    layer = Normalization().adapt(TABLE.to_numpy())
+    with pytest.raises(TypeError, match="lazy"):
+        layer.transform(da.ones((4, 6)), out=np.empty((4, 6)))
+    with pytest.raises(ValueError, match="5 features"):
+        layer.transform(da.ones((4, 5)))
+
+
+def test_ten_partitionings_on_a_cluster_give_the_same_bits(client):
+    """Worker processes, any chunks: the moments of one process."""
+    expected = Moments.of(X)
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        cuts = [np.sort(rng.choice(np.arange(1, n), size=rng.integers(0, 4), replace=False)) for n in X.shape]
+        chunks = tuple(tuple(int(size) for size in np.diff([0, *cut, n])) for cut, n in zip(cuts, X.shape, strict=True))
+        layer = Normalization().adapt(da.from_array(X, chunks=chunks))
+        assert expected == layer.moments
+
+
+def slowly(block):
+    """A chunk that takes its time, so that a worker can die over it."""
+    time.sleep(0.2)
+    return block
+
+
+def test_a_killed_worker_changes_nothing(client):
+    """A worker killed in the middle of the work is replaced, and its chunks are counted once."""
+    x = da.from_array(X, chunks=(12, 6, 5)).map_blocks(slowly, dtype=X.dtype)
+    future = client.compute(moments(x))
+    time.sleep(0.8)
+    victim = next(iter(client.run(os.getpid).values()))
+    assert not future.done()
+    os.kill(victim, signal.SIGKILL)
+    assert Moments.of(X) == future.result(timeout=60)
+    assert victim not in client.run(os.getpid).values()
+
+
+def threads_used(block):
+    """How many threads fastnorm would start in a task, were it not told otherwise."""
+    layer = _plain(Normalization().adapt(block))
+    return np.array([[layer.threads]])
+
+
+def test_a_task_uses_one_thread(client):
+    """Dask runs as many tasks as it has threads, so each computes in its own alone."""
+    x = da.ones((4, 2), chunks=(2, 2))
+    assert [[1], [1]] == x.map_blocks(threads_used, dtype=int, chunks=(1, 1)).compute().tolist()
