@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 try:
     import fcntl
@@ -30,32 +31,29 @@ def locked(target: Path) -> Iterator[None]:
         If another process writes it.
     """
     path = beside(target, "lock")
-    handle = _lock(path, target)
+    lock = _lock(path, target)
     try:
         yield
     finally:
         path.unlink(
             missing_ok=True
         )  # before the lock goes: who waits for this file sees that it is not the one any more
-        os.close(handle)
+        lock.close()
 
 
-def _lock(path: Path, target: Path) -> int:
+def _lock(path: Path, target: Path) -> IO[bytes]:
     while True:
-        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        lock = path.open("ab")
         try:
             if fcntl is not None:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and os.path.samestat(os.fstat(handle), path.stat()):
-                return handle
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                return lock
         except BlockingIOError:
-            os.close(handle)
+            lock.close()
             text = "is being written by another process; wait until that has ended"
             raise BlockingIOError(errno.EWOULDBLOCK, text, str(target)) from None
-        except BaseException:
-            os.close(handle)
-            raise
-        os.close(handle)
+        lock.close()
 
 
 def sync_folder(folder: Path) -> None:

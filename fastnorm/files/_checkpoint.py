@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,9 @@ class Checkpoint:
         self.working: list[Any] | None = None  # identity of the file in work
         self.steps = 0  # of that file, which are in ``part``
         self.part: Moments | None = None
-        self._known: list[list[Any]] = []  # finished files of an earlier run, which this one did not come to yet
+        self._known: Counter[tuple[Any, ...]] = (
+            Counter()
+        )  # finished files of an earlier run, which this one did not come to yet
         if self.path is not None:
             if self.path.exists():
                 self._load(self.path)
@@ -56,7 +59,7 @@ class Checkpoint:
             )
         self.finished, self.working, self.steps = document["finished"], document["working"], document["steps"]
         self.total, self.part = _unpacked(document["total"]), _unpacked(document["part"])
-        self._known = list(self.finished)
+        self._known = Counter(map(tuple, self.finished))
 
     def sort(self, found: list[Shard]) -> list[Shard]:
         """The files with the one that was in work first, so that what was read of it is not lost.
@@ -73,22 +76,22 @@ class Checkpoint:
         for name, *rest in [*self.finished, *([self.working] if self.working else [])]:
             if name in sizes and sizes[name] != rest:
                 raise ValueError(f"{name} has changed since {self.path} was written; remove that to begin anew")
-        left = list(now)
+        left = Counter(map(tuple, now))
         for entry in self.finished:
-            if entry not in left:
+            left[tuple(entry)] -= 1
+            if left[tuple(entry)] < 0:
                 raise ValueError(
                     f"{entry[0]} was read by the scan of {self.path}, but is not named now; name the same files (and "
                     "more, if you like), or remove that to begin anew"
                 )
-            left.remove(entry)
         order = sorted(range(len(found)), key=lambda index: now[index] != self.working)
         return [found[index] for index in order]
 
     def begin(self, place: Place) -> int | None:
         """Steps of this file that are done already; None if all are."""
         now = None if self.path is None else identity(place)
-        if now in self._known:
-            self._known.remove(now)
+        if now is not None and self._known[tuple(now)]:
+            self._known[tuple(now)] -= 1
             return None
         if now is None or now != self.working:
             self.working, self.steps, self.part = now, 0, None

@@ -103,7 +103,7 @@ class Run:
             if not self.journal.touched:
                 self.journal.remove()
             raise
-        _record.note(self.target, self.journal.plan, [self.journal.new(index) for index in range(len(self.parts))])
+        _record.note(self.target, self.journal)
         self.journal.remove()
 
     def roll_back(self) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from fastnorm import state
 from fastnorm.files._arrays import ArrayFile, Region
-from fastnorm.files._beside import beside
-from fastnorm.files._journal import digest
+from fastnorm.files._beside import beside, sync_folder
+from fastnorm.files._journal import Journal, digest
 
 
 def about(file: ArrayFile) -> dict[str, Any]:
@@ -43,11 +43,15 @@ def record_of(target: Path, file: ArrayFile) -> dict[str, Any] | None:
     return None
 
 
-def note(target: Path, plan: dict[str, Any], new: list[str]) -> None:
-    """Note the result of a plan, in place of the result that it began with; on the disk when this returns."""
-    entry = {name: value for name, value in plan.items() if name in _KEPT} | {"new": new}
+def note(target: Path, journal: Journal) -> None:
+    """Note the result of a run, in place of the result that it began with; on the disk when this returns."""
+    plan = journal.plan
+    entry = {name: value for name, value in plan.items() if name in _KEPT} | {"new": journal.all_new()}
     past = [record for record in _records(target) if record != entry and not _began_with(plan, record)]
-    state.write(beside(target, "done"), {"class": "Done", "records": [*past, entry]})
+    new = journal.folder / "done"  # what a kill leaves half written goes with the journal
+    state.write(new, {"class": "Done", "records": [*past, entry]})
+    new.replace(beside(target, "done"))
+    sync_folder(target.parent)
 
 
 _KEPT = ("shape", "dtype", "order", "regions", "direction", "layer")
