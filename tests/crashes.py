@@ -17,10 +17,10 @@ WATCHED = (str(Path(fastnorm.files.__file__).parent), str(Path(fastnorm.__file__
 
 
 class Lines:
-    """Counts the lines of fastnorm/files that run, and calls `act` before line number `at`."""
+    """Calls ``act(number)`` before each line of fastnorm/files that runs."""
 
-    def __init__(self, at=None, act=None):
-        self.count, self.at, self.act = 0, at, act
+    def __init__(self, act):
+        self.count, self.act = 0, act
 
     def __enter__(self):
         self._before = sys.gettrace()
@@ -30,37 +30,87 @@ class Lines:
     def __exit__(self, *error):
         sys.settrace(self._before)
 
-    def _frame(self, frame, event, argument):
+    def _frame(self, frame, _event, _argument):
         return self._line if frame.f_code.co_filename.startswith(WATCHED) else None
 
-    def _line(self, frame, event, argument):
+    def _line(self, _frame, event, _argument):
         if event == "line":
             self.count += 1
-            if self.count == self.at:
-                self.act()
+            self.act(self.count)
         return self._line
 
 
-def interrupt():
-    raise KeyboardInterrupt
+def tree(root):
+    """The folders (None) and files below a folder, with what they hold."""
+    return {item.relative_to(root): None if item.is_dir() else item.read_bytes() for item in sorted(root.rglob("*"))}
+
+
+def plant(root, found):
+    """Make a folder what `tree` saw."""
+    shutil.rmtree(root)
+    root.mkdir()
+    for name, data in found.items():
+        if data is None:
+            (root / name).mkdir()
+        else:
+            (root / name).write_bytes(data)
+
+
+def trees(root, work):
+    """What a kill would leave of a folder, for a kill before each line of `work`: each state once, in order."""
+    found = [tree(root)]
+
+    def look(number):
+        if (now := tree(root)) != found[-1]:
+            found.append(now)
+
+    with Lines(look):
+        work()
+    look(0)
+    return found
+
+
+def interrupt(line):
+    """An action for `Lines`: Ctrl-C at a line."""
+
+    def act(number):
+        if number == line:
+            raise KeyboardInterrupt
+
+    return act
+
+
+def error_of(call):
+    """What a call raises, or None."""
+    try:
+        call()
+    except Exception as error:
+        return error
+    return None
 
 
 def killed():
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def in_child(work, delay=None):
-    """Run `work` in a forked process, killed after `delay` seconds if that is given; its exit status."""
+def forked(work):
+    """The number of a process that does `work` and ends."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads: fastnorm's survive it
         child = os.fork()
-    if child == 0:
-        status = 1
-        try:
-            work()
-            status = 0
-        finally:
-            os._exit(status)
+    if child:
+        return child
+    status = 1
+    try:
+        work()
+        status = 0
+    finally:
+        os._exit(status)
+
+
+def in_child(work, delay=None):
+    """Do `work` in another process, killed after `delay` seconds if that is given; its exit status."""
+    child = forked(work)
     if delay is not None:
         time.sleep(delay)
         os.kill(child, signal.SIGKILL)
@@ -165,6 +215,23 @@ class Disk:
                     (self.root / folder / name).mkdir()
                 elif entry != "gone":
                     (self.root / folder / name).write_bytes(torn(*data[entry], pick))
+
+    def after_kill(self, moment):
+        """The folder as programs saw it at a moment, of which the disk has what it had."""
+        self.left_by(moment, lambda durable, now: now)
+        names, data = moment
+        disk = Disk(self.root)
+        twins = {inode: _Inode(durable) for inode, (durable, _) in data.items()}
+        for folder, (_, seen) in names.items():
+            for name, inode in seen.items():
+                if inode is not None:
+                    twins[inode] = disk._seen[folder][name]
+                    twins[inode].durable = data[inode][0]
+        disk._names = {
+            folder: {name: inode and twins[inode] for name, inode in durable.items()}
+            for folder, (durable, _) in names.items()
+        }
+        return disk
 
 
 def torn(durable, now, pick):

@@ -75,6 +75,7 @@ class Journal:
             with journal._work.open("xb") as file:
                 _allocate(file.fileno(), journal._slot + largest)
                 os.fsync(file.fileno())
+            sync_folder(journal.folder)
             state.write(journal._plan, {"class": "Journal", **plan})
         except BaseException:
             journal.remove()
