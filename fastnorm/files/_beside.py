@@ -31,14 +31,11 @@ def locked(target: Path) -> Iterator[None]:
         If another process writes it.
     """
     path = beside(target, "lock")
-    lock = _lock(path, target)
-    try:
-        yield
-    finally:
-        path.unlink(
-            missing_ok=True
-        )  # before the lock goes: who waits for this file sees that it is not the one any more
-        lock.close()
+    with _lock(path, target):
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)  # before the lock goes: who has just opened this file sees that it is gone
 
 
 def _lock(path: Path, target: Path) -> IO[bytes]:
@@ -53,6 +50,9 @@ def _lock(path: Path, target: Path) -> IO[bytes]:
             lock.close()
             text = "is being written by another process; wait until that has ended"
             raise BlockingIOError(errno.EWOULDBLOCK, text, str(target)) from None
+        except BaseException:
+            lock.close()
+            raise
         lock.close()
 
 

@@ -43,6 +43,7 @@ class Checkpoint:
         self._known: Counter[tuple[Any, ...]] = (
             Counter()
         )  # finished files of an earlier run, which this one did not come to yet
+        self._saved = time.monotonic()
         if self.path is not None:
             if self.path.exists():
                 self._load(self.path)

@@ -89,6 +89,7 @@ class Journal:
         if not journal._plan.exists():
             journal._clear()
             return None
+        sync_folder(journal.folder)  # a run may have been killed before the plan's name was on the disk
         journal.plan = state.read(journal._plan)
         return journal
 
@@ -142,13 +143,13 @@ class Journal:
     def remove(self) -> None:
         """The work is done or taken back."""
         self._plan.unlink(missing_ok=True)
-        if self.folder.exists():
-            sync_folder(self.folder)
         self._clear()
 
     def _clear(self) -> None:
         """Remove what is no journal, for want of a plan."""
-        remove(self.folder)
+        if self.folder.exists():
+            sync_folder(self.folder)
+            remove(self.folder)
 
 
 def _number(index: int) -> bytes:
