@@ -410,6 +410,28 @@ def test_a_journal_that_finds_no_room_is_taken_away(folder, tmp_path):
     case.is_finished()
 
 
+@pytest.mark.parametrize("locked", ["x.npy", "."])
+def test_what_may_not_be_written_stays_as_it_is(locked, folder):
+    """A read-only file, or one in a read-only folder: an error that names it, and nothing beside it."""
+    case = Case(folder / "data")
+    folder.chmod(0o755)
+    for item in (case.folder, case.path):
+        os.chown(item, os.geteuid() or 65534, -1)
+    (case.folder / locked).chmod(0o555)
+
+    def work():
+        if os.geteuid() == 0:
+            os.setuid(65534)  # nobody: root may write everywhere
+        error = error_of(case.run)
+        assert isinstance(error, PermissionError)
+        assert "x.npy" in str(error)
+        assert "get the permission to write there, or name another place" in str(error)
+
+    assert 0 == in_child(work)
+    assert case.original == case.path.read_bytes()
+    assert [case.path] == list(case.folder.iterdir())
+
+
 def test_a_new_file_that_finds_no_room_leaves_nothing(folder):
     """What cannot be written whole is not there at all, and neither are folders that were made for it."""
     case = Case(folder / "data")

@@ -56,7 +56,9 @@ def in_place(
         parts = list(regions(file, layer.axis))
         opened = {"key": reading.key, "raw": reading.raw and [str(np.dtype(reading.raw[0])), list(reading.raw[1])]}
         old = {"regions": _record.spans(parts), "old": _record.digests(file, parts)}
-        journal = Journal.begin(target, asked | old | {"opened": opened}, max(_size(file, part) for part in parts))
+        journal = Journal.begin(
+            target, asked | old | {"opened": opened}, max((_size(file, part) for part in parts), default=0)
+        )
     Run(file, target, layer, journal).complete(bar)
     return True
 

@@ -46,7 +46,8 @@ def normalize_files(
         Files, folders (all data files below them) or patterns with ``*``.
     out : path or None
         The new file; of several files a folder, in which they keep their names. None works in place, for formats that
-        allow it: a run that was stopped goes on with the same call, whatever stopped it.
+        allow it: a run that was stopped goes on with the same call, whatever stopped it. Of several files, those that
+        this very layer has finished count as done, unless that is all of them.
     layer : Normalization
         What to apply.
     inverse : bool
@@ -56,7 +57,7 @@ def normalize_files(
     overwrite : bool
         Replace files that exist.
     again : bool
-        Normalize files in place that were normalized already.
+        Normalize a file in place that was normalized already.
 
     Raises
     ------
