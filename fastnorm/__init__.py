@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from fastnorm._layer import NotAdaptedError
     from fastnorm._threads import shutdown_threads
     from fastnorm._warmup import warmup
-    from fastnorm.files import adapt_files, normalize_files
     from fastnorm.batchnorm import BatchNormalization
+    from fastnorm.files import adapt_files, normalize_files, recover
     from fastnorm.moments import Moments
     from fastnorm.normalization import Normalization
 
@@ -22,6 +22,7 @@ _HOMES = {
     "NotAdaptedError": "fastnorm._layer",
     "adapt_files": "fastnorm.files",
     "normalize_files": "fastnorm.files",
+    "recover": "fastnorm.files",
     "shutdown_threads": "fastnorm._threads",
     "warmup": "fastnorm._warmup",
 }
@@ -34,6 +35,7 @@ __all__ = [
     "__version__",
     "adapt_files",
     "normalize_files",
+    "recover",
     "shutdown_threads",
     "warmup",
 ]

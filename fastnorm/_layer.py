@@ -216,13 +216,17 @@ class Layer:
         >>> Normalization.load(path).mean
         array([2.])
         """
+        state.write(path, self._saved())
+
+    def _saved(self) -> dict[str, Any]:
+        """What a state file holds of the layer: `_document`, and what all layers have."""
         with self._lock:
             document = self._document()
             names = None if self.feature_names is None else list(self.feature_names)
             for name in self._weights:
                 if (values := getattr(self, f"_{name}")) is not None:
                     document[name] = state.pack(values)
-        state.write(path, {"class": type(self).__name__, "feature_names": names, **document})
+        return {"class": type(self).__name__, "feature_names": names, **document}
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -235,7 +239,10 @@ class Layer:
         ValueError
             If the file is damaged, incomplete, something else or of a newer version.
         """
-        document = state.read(path)
+        return cls._of_saved(state.read(path), path)
+
+    @classmethod
+    def _of_saved(cls, document: dict[str, Any], path: str | os.PathLike[str]) -> Self:
         if document.get("class") != cls.__name__:
             raise ValueError(f"{path} holds a {document.get('class')}, not a {cls.__name__}")
         try:

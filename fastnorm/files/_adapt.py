@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+import numpy as np
 from numpy.typing import DTypeLike
 
 from fastnorm import policy
 from fastnorm.files._checkpoint import Checkpoint
-from fastnorm.files._errors import named_error
+from fastnorm.files._errors import is_of_disk, named_error
+from fastnorm.files._journal import check_whole
 from fastnorm.files._open import Reading
 from fastnorm.files._place import Source
 from fastnorm.files._progress import Progress
@@ -80,15 +82,17 @@ def adapt_files(
     layer = Normalization(axis, threads=threads, **settings)
     found = shards(source)
     reading = Reading(key, columns, raw)
-    question = {"axis": axis, "columns": columns, "key": key}
-    done = Checkpoint(checkpoint, question)
+    words = None if raw is None else [str(np.dtype(raw[0])), raw[1]]
+    names = None if columns is None else list(columns)
+    done = Checkpoint(checkpoint, {"axis": axis, "columns": names, "key": key, "raw": words})
+    found = done.sort(found)
     with Progress(progress, sum(shard.place.size() for shard in found), "adapt") as bar:
         for shard in found:
             try:
                 _scan(shard, layer, reading, done, bar)
             except (OSError, ValueError, TypeError) as error:
                 named = named_error(shard.place, error)
-                if skipped is None:
+                if skipped is None or is_of_disk(error):
                     done.save()
                     raise named from error
                 done.drop()
@@ -104,6 +108,7 @@ def adapt_files(
 
 
 def _scan(shard: Shard, layer: Normalization, reading: Reading, done: Checkpoint, bar: Progress) -> None:
+    check_whole(shard.place)
     before = done.begin(shard.place)
     if before is None:
         bar.add(shard.place.size())
@@ -116,4 +121,4 @@ def _scan(shard: Shard, layer: Normalization, reading: Reading, done: Checkpoint
         raise ValueError(f"has features of shape {done.part.shape}, but the files before it have {done.total.shape}")
     if done.part is not None:
         policy.check_batch(done.part, layer.nan, layer.inf)
-    done.end()
+    done.end(shard.place)

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
+from dataclasses import dataclass
 from typing import TypeVar
 
 T = TypeVar("T")
 
-_END = object()
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    error: BaseException | None = None
 
 
-def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
+def ahead(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
     """Yield ``items``, of which a thread of its own takes up to ``depth`` before they are asked for.
 
-    What the iteration of ``items`` raises is raised here, in its place. When the caller stops early, so does the thread.
+    What the iteration of ``items`` raises is raised here, in its place. The thread ends with the generator:
+    close it when you stop early.
     """
-    ready: queue.Queue[object] = queue.Queue(depth)
+    ready: queue.Queue[T | _End] = queue.Queue(depth)
     stop = threading.Event()
 
-    def put(item: object) -> bool:
+    def put(item: T | _End) -> bool:
         while not stop.is_set():
             try:
                 ready.put(item, timeout=0.1)
@@ -32,22 +37,19 @@ def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
     def fetch() -> None:
         try:
             for item in items:
-                if not put((item, None)):
+                if not put(item):
                     return
-            put((_END, None))
+            put(_End())
         except BaseException as error:
-            put((_END, error))
+            put(_End(error))
 
     thread = threading.Thread(target=fetch, name="fastnorm-read-ahead", daemon=True)
     thread.start()
     try:
-        while True:
-            item, error = ready.get()  # type: ignore[misc]
-            if error is not None:
-                raise error
-            if item is _END:
-                return
+        while not isinstance(item := ready.get(), _End):
             yield item
+        if item.error is not None:
+            raise item.error
     finally:
         stop.set()
         thread.join()

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import base64
+import json
 import time
+from collections import Counter
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from fastnorm import state
+from fastnorm.files import _arrays
 from fastnorm.files._place import Place, Source
+from fastnorm.files._shards import Shard
 from fastnorm.moments import Moments
 
 EVERY = 5.0  # seconds between two savings
@@ -18,7 +23,9 @@ def identity(place: Place) -> list[Any]:
     """Name, size and time of change of a file: what tells that it is still the same."""
     if place.path is None:
         return [place.name, place.size(), None]
-    return [str(place.path.resolve()), place.size(), place.path.stat().st_mtime_ns]
+    path = place.path.resolve()
+    files = [path, *path.rglob("*")] if path.is_dir() else [path]
+    return [str(path), place.size(), max(file.stat().st_mtime_ns for file in files)]
 
 
 class Checkpoint:
@@ -26,15 +33,21 @@ class Checkpoint:
 
     def __init__(self, path: Source | None, question: dict[str, Any]) -> None:
         self.path = None if path is None else Path(path)
-        self.question = question  # what is asked of the files: another question cannot go on here
+        question = {**question, "region": _arrays.REGION, "version": version("fastnorm-numba")}  # what steps depend on
+        self.question = json.loads(json.dumps(question))  # asked otherwise, a scan cannot go on here
         self.finished: list[list[Any]] = []
         self.total: Moments | None = None  # of the finished files
         self.working: list[Any] | None = None  # identity of the file in work
         self.steps = 0  # of that file, which are in ``part``
         self.part: Moments | None = None
+        self._known: Counter[tuple[Any, ...]] = (
+            Counter()
+        )  # finished files of an earlier run, which this one did not come to yet
         self._saved = time.monotonic()
-        if self.path is not None and self.path.exists():
-            self._load(self.path)
+        if self.path is not None:
+            if self.path.exists():
+                self._load(self.path)
+            self.save()  # now, and not after hours, it shows whether it can be written
 
     def _load(self, path: Path) -> None:
         document = state.read(path)
@@ -47,25 +60,41 @@ class Checkpoint:
             )
         self.finished, self.working, self.steps = document["finished"], document["working"], document["steps"]
         self.total, self.part = _unpacked(document["total"]), _unpacked(document["part"])
+        self._known = Counter(map(tuple, self.finished))
 
-    def begin(self, place: Place) -> int | None:
-        """Steps of this file that are done already; None if all are.
+    def sort(self, found: list[Shard]) -> list[Shard]:
+        """The files with the one that was in work first, so that what was read of it is not lost.
 
         Raises
         ------
         ValueError
-            If the file has changed since it was read.
+            If a file has changed since it was read, or is not among these.
         """
-        if self.path is None:
-            self.steps, self.part = 0, None
-            return 0
-        now = identity(place)
-        known = {name: rest for name, *rest in (*self.finished, *([self.working] if self.working else []))}
-        if now[0] in known and known[now[0]] != now[1:]:
-            raise ValueError(f"{place.name} has changed since {self.path} was written; remove that to begin anew")
-        if now in self.finished:
+        if self.path is None or not (self.finished or self.working):
+            return found
+        now = [identity(shard.place) for shard in found]
+        sizes = {name: rest for name, *rest in now}
+        for name, *rest in [*self.finished, *([self.working] if self.working else [])]:
+            if name in sizes and sizes[name] != rest:
+                raise ValueError(f"{name} has changed since {self.path} was written; remove that to begin anew")
+        left = Counter(map(tuple, now))
+        for entry in self.finished:
+            left[tuple(entry)] -= 1
+            if left[tuple(entry)] < 0:
+                raise ValueError(
+                    f"{entry[0]} was read by the scan of {self.path}, but is not named now; name the same files (and "
+                    "more, if you like), or remove that to begin anew"
+                )
+        order = sorted(range(len(found)), key=lambda index: now[index] != self.working)
+        return [found[index] for index in order]
+
+    def begin(self, place: Place) -> int | None:
+        """Steps of this file that are done already; None if all are."""
+        now = None if self.path is None else identity(place)
+        if now is not None and self._known[tuple(now)]:
+            self._known[tuple(now)] -= 1
             return None
-        if now != self.working:
+        if now is None or now != self.working:
             self.working, self.steps, self.part = now, 0, None
         return self.steps
 
@@ -76,8 +105,10 @@ class Checkpoint:
         if time.monotonic() - self._saved > EVERY:
             self.save()
 
-    def end(self) -> None:
+    def end(self, place: Place) -> None:
         """The file in work is finished."""
+        if self.working is not None and self.working != identity(place):
+            raise ValueError(f"{place.name} was changed while it was read; read it again when nobody writes it")
         if self.part is not None:
             self.total = self.part if self.total is None else self.total + self.part
         if self.working is not None:

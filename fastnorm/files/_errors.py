@@ -1,12 +1,39 @@
-"""Errors that name the file."""
+"""Errors that name the file and say what to do."""
 
 from __future__ import annotations
 
+import errno
+
 from fastnorm.files._place import Place
+
+#: Errors of the disk, that every further file would meet as well; with what to do.
+DISK = {
+    errno.ENOSPC: "make room, then repeat the call",
+    errno.EDQUOT: "make room, then repeat the call",
+    errno.EFBIG: "raise the limit of file sizes (ulimit -f), then repeat the call",
+    errno.EROFS: "name another place for the result",
+    errno.EIO: "check the disk, then repeat the call",
+}
+_CURES = DISK | {
+    errno.EACCES: "get the permission to write there, or name another place for the result",
+    errno.EPERM: "get the permission to write there, or name another place for the result",
+    errno.ENOENT: "bring it back, then repeat the call",
+}
 
 
 def named_error(place: Place, error: Exception) -> Exception:
-    """The error with the name of the file in front, if it does not say it."""
-    if place.name in str(error) or isinstance(error, OSError):
+    """The error with the name of the file, and the cure, if it does not say them."""
+    if isinstance(error, OSError):
+        if error.errno is None or error.errno not in _CURES:
+            return error
+        name = error.filename or place.name
+        return OSError(error.errno, f"{error.strerror}; {_CURES[error.errno]}", str(name))
+    if place.name in str(error):
         return error
-    return type(error)(f"{place.name}: {error}")
+    kind = ValueError if isinstance(error, UnicodeError) else type(error)
+    return kind(f"{place.name}: {error}")
+
+
+def is_of_disk(error: Exception) -> bool:
+    """Whether the trouble is the disk's, and not that of one file."""
+    return isinstance(error, OSError) and error.errno in DISK

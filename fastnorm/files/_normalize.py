@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from fastnorm._arguments import result_dtype
 from fastnorm.files._ahead import ahead
 from fastnorm.files._arrays import regions
-from fastnorm.files._errors import named_error
+from fastnorm.files._beside import locked
+from fastnorm.files._errors import is_of_disk, named_error
 from fastnorm.files._formats import TABLES, format_of
-from fastnorm.files._inplace import Direction, in_place, transformed
+from fastnorm.files._inplace import Direction, finished, in_place, transformed
+from fastnorm.files._journal import check_whole
 from fastnorm.files._open import Reading, create_array, open_array
 from fastnorm.files._place import Place, Source
 from fastnorm.files._progress import Progress
@@ -43,7 +47,8 @@ def normalize_files(
         Files, folders (all data files below them) or patterns with ``*``.
     out : path or None
         The new file; of several files a folder, in which they keep their names. None works in place, for formats that
-        allow it: a run that was stopped goes on with the same call, whatever stopped it.
+        allow it: a run that was stopped goes on with the same call, whatever stopped it. Of several files, those that
+        this very layer has finished count as done, unless that is all of them.
     layer : Normalization
         What to apply.
     inverse : bool
@@ -53,7 +58,7 @@ def normalize_files(
     overwrite : bool
         Replace files that exist.
     again : bool
-        Normalize files in place that were normalized already.
+        Normalize a file in place that was normalized already.
 
     Raises
     ------
@@ -78,55 +83,67 @@ def normalize_files(
     found = shards(source)
     reading = Reading(key, columns, raw)
     direction: Direction = "inverse" if inverse else "forward"
-    targets = [_target(shard, out, many=len(found) > 1 or bool(found[0].relative)) for shard in found]
+    if out is None and again and len(found) > 1:
+        raise ValueError("again=True takes one file at a time: of several, a stop would leave open which have had it")
+    targets = _targets(found, out)
     if not overwrite:
         for target in targets:
             if target is not None and target.exists():
                 raise FileExistsError(f"{target} exists already; choose another name, or pass overwrite=True (--force)")
+    before = []  # files that this very layer has finished before, perhaps in this run, before it was stopped
     with Progress(progress, sum(shard.place.size() for shard in found), "inverse" if inverse else "normalize") as bar:
         for shard, target in zip(found, targets, strict=True):
             try:
-                _one(shard.place, target, layer, direction, reading, again, bar)
+                if target is not None:
+                    _write(shard.place, target, layer, direction, reading, bar)
+                elif not _change(shard.place, layer, direction, reading, again, bar):
+                    before.append(shard.place.name)
             except (OSError, ValueError, TypeError) as error:
                 named = named_error(shard.place, error)
-                if skipped is None:
+                if skipped is None or is_of_disk(error):
                     raise named from error
                 skipped.append((shard.place.name, named))
+    if before and len(before) == len(found) - len(skipped or ()):
+        raise finished(
+            " and ".join(before[:3]) + (f" and {len(before) - 3} more" if len(before) > 3 else ""), direction
+        )
 
 
-def _target(shard: Shard, out: Source | None, many: bool) -> Path | None:
+def _targets(found: list[Shard], out: Source | None) -> list[Path | None]:
     if out is None:
-        return None
+        return [None] * len(found)
     place = Place.of(out)
     if place.path is None:
         raise ValueError(f"results are written to local paths, not to {place.name}; copy them there afterwards")
-    target = place.path / (shard.relative or Path(shard.place.name).name) if many else place.path
-    if shard.place.path is not None and target.resolve() == shard.place.path.resolve():
-        raise ValueError(f"{target} is the file that is read; pass out=None to work in place, or another name")
-    return target
+    many = len(found) > 1 or bool(found[0].relative)
+    targets: dict[Path, str] = {}
+    for shard in found:
+        target = place.path / (shard.relative or Path(shard.place.name).name) if many else place.path
+        if shard.place.path is not None and target.resolve() == shard.place.path.resolve():
+            raise ValueError(f"{target} is the file that is read; pass out=None to work in place, or another name")
+        if target in targets:
+            raise ValueError(f"{targets[target]} and {shard.place.name} would both become {target}; write them apart")
+        targets[target] = shard.place.name
+    return list(targets)
 
 
-def _one(
-    place: Place,
-    target: Path | None,
-    layer: Normalization,
-    direction: Direction,
-    reading: Reading,
-    again: bool,
-    bar: Progress,
+def _change(
+    place: Place, layer: Normalization, direction: Direction, reading: Reading, again: bool, bar: Progress
+) -> bool:
+    if place.path is None or (reading.raw is None and format_of(place) in TABLES):
+        what = "files behind a URL" if place.path is None else f"{format_of(place)} files"
+        raise ValueError(f"{place.name}: {what} cannot be changed in place; name another file for the result")
+    target = place.path.resolve()  # the journal of a file lies beside it, not beside a link to it
+    with locked(target), open_array(place, reading, writable=True) as file:
+        return in_place(file, target, layer, direction, reading, again, bar)
+
+
+def _write(
+    place: Place, target: Path, layer: Normalization, direction: Direction, reading: Reading, bar: Progress
 ) -> None:
-    is_table = reading.raw is None and format_of(place) in TABLES
-    if target is None:
-        if is_table or place.path is None:
-            what = f"{format_of(place)} files" if place.path is not None else "files behind a URL"
-            raise ValueError(f"{place.name}: {what} cannot be changed in place; name another file for the result")
-        with open_array(place, reading, writable=True) as file:
-            in_place(file, place.path, layer, direction, again, bar)
-        return
-    if not target.parent.is_dir():
-        target.parent.mkdir(parents=True)
+    check_whole(place)
     with staged(target) as new:
-        if is_table:
+        if reading.raw is None and format_of(place) in TABLES:
             from fastnorm.files._tables import transform_table
 
             transform_table(place, new, layer, direction, reading.columns, bar)
@@ -134,8 +151,11 @@ def _one(
         with open_array(place, reading) as file:
             dtype: np.dtype[np.generic] = result_dtype(layer.dtype, file.dtype)
             todo = list(regions(file, layer.axis))
-            with create_array(new, target, file, dtype, reading) as result:
-                for region, data in ahead((region, file.read(region)) for region in todo):
+            with (
+                create_array(new, target, file, dtype, reading) as result,
+                closing(ahead((region, file.read(region)) for region in todo)) as parts,
+            ):
+                for region, data in parts:
                     result.write(region, transformed(layer, data, direction, dtype))
                     result.done(region)
                     file.done(region)

@@ -30,4 +30,6 @@ class Progress:
 
     def __exit__(self, *error: object) -> None:
         if self._bar is not None:
+            if error[0] is None:
+                self._bar.update(self._bar.total - self._bar.n)  # headers and the like are no steps
             self._bar.close()
