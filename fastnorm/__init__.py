@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from fastnorm._layer import NotAdaptedError
     from fastnorm._threads import shutdown_threads
     from fastnorm._warmup import warmup
-    from fastnorm.files import adapt_files, normalize_files
+    from fastnorm.files import adapt_files, normalize_files, write_report
     from fastnorm.moments import Moments
     from fastnorm.normalization import Normalization
 
@@ -22,6 +22,7 @@ _HOMES = {
     "normalize_files": "fastnorm.files",
     "shutdown_threads": "fastnorm._threads",
     "warmup": "fastnorm._warmup",
+    "write_report": "fastnorm.files",
 }
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "normalize_files",
     "shutdown_threads",
     "warmup",
+    "write_report",
 ]
 
 
