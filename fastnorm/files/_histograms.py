@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from fastnorm import _layout, _threads
 from fastnorm._arguments import mismatch
 from fastnorm.files._errors import named_error
 from fastnorm.files._open import Reading
-from fastnorm.files._place import Source
 from fastnorm.files._progress import Progress
 from fastnorm.files._shards import shards
 from fastnorm.files._steps import steps
@@ -68,7 +66,7 @@ def histograms(
     with Progress(progress, sum(shard.place.size() for shard in found), "count") as bar:
         for shard in found:
             try:
-                with steps(shard.place, layer.axis, reading) as parts, closing(parts):
+                with steps(shard.place, layer.axis, reading) as parts:
                     for part in parts:
                         counting.add(part.data)
                         bar.add(part.size)

@@ -99,7 +99,7 @@ def _notes(layer: Normalization, features: Sequence[Feature]) -> list[str]:
         return ["There are no histograms: they need the data. Pass them as data=..., or --data in the command line."]
     notes = []
     if any(
-        (f.count and f.count != sum(h.bins) + h.below + h.above) or (f.missing, f.infinite) != (h.missing, h.infinite)
+        (f.values and f.values != sum(h.bins) + h.below + h.above) or (f.missing, f.infinite) != (h.missing, h.infinite)
         for f, h in drawn
     ):
         notes.append(

@@ -31,7 +31,7 @@ class Feature(NamedTuple):
     """What was learned of a feature, and its histogram where the data were at hand."""
 
     name: str
-    count: int
+    values: int  # the finite ones
     missing: int
     infinite: int
     mean: float
@@ -50,13 +50,13 @@ class Rule(NamedTuple):
 
 
 RULES = (
-    Rule("empty", "no values", "Every value is missing or infinite: there is no mean.", lambda f: not f.count),
+    Rule("empty", "no values", "Every value is missing or infinite: there is no mean.", lambda f: not f.values),
     Rule("constant", "constant", "All values are equal, the variance is exactly 0.", lambda f: f.constant),
     Rule(
         "missing",
         "mostly missing",
         "More than 50 % of the values are missing.",
-        lambda f: f.missing > (f.count + f.missing + f.infinite) / 2,
+        lambda f: f.missing > (f.values + f.missing + f.infinite) / 2,
     ),
     Rule("infinite", "infinities", "Infinite values, left out of the statistics.", lambda f: f.infinite > 0),
     Rule(

@@ -13,7 +13,7 @@ from fastnorm.page._features import BINS, BINS_A_STD, RULES, Feature, Histogram,
 from fastnorm.report import _plain
 
 # The picture of a feature, in units of about a pixel: a gap, the bins, a gap; values outside stand in the gaps.
-LEFT, WIDTH, HEIGHT, GAP = 72, 9, 72, 12
+LEFT, WIDTH, HEIGHT, GAP = 84, 9, 72, 12
 RIGHT = LEFT + BINS * WIDTH
 CENTER = (LEFT + RIGHT) // 2
 
@@ -56,11 +56,11 @@ def page(
     )
     yield "".join(f'<p class="note">{escape(note)}</p>\n' for note in notes)
     yield "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in facts.items()) + "</dl>\n"
-    yield f"</header>\n<main>\n<details><summary>Layer and parameters</summary>\n{layer}\n</details>\n"
+    yield f"</header>\n<main>\n<details open><summary>Layer and parameters</summary>\n{layer}\n</details>\n"
     yield from _overview(found)
     if any(feature.histogram for feature in features):
         yield _LEGEND
-    yield '<ul id="features">\n'
+    yield f'<ul id="features" data-scale="{LEFT} {WIDTH} {BINS} {BINS_A_STD}">\n'
     for feature, rules in zip(features, found, strict=True):
         yield _card(feature, rules)
     yield f"</ul>\n</main>\n<script>{script}</script>\n</body>\n</html>\n"
@@ -96,8 +96,8 @@ def _overview(found: Sequence[Sequence[Rule]]) -> Iterator[str]:
 _LEGEND = (
     '<p class="legend">Each picture is a feature before and after: to standardize moves and scales the axis and leaves '
     "the shape. The upper axis has z-scores, standard deviations from the mean; the lower one the values themselves. "
-    f"A bar is 1/{BINS_A_STD} of a standard deviation wide; values outside mean ± 4 std are the red bars at the "
-    "ends.</p>\n"
+    f"A bar is 1/{BINS_A_STD} of a standard deviation wide; values outside mean ± 4 std are the bars set apart "
+    "at both ends.</p>\n"
     '<svg width="0" height="0" class="shared" aria-hidden="true"><defs><g id="axis">'
     f'<path d="M{LEFT} {HEIGHT + 1.5}h{BINS * WIDTH}'
     + "".join(f"M{LEFT + k * 8 * WIDTH} {HEIGHT + 2}v4" for k in range(5))
@@ -115,30 +115,35 @@ def _card(feature: Feature, rules: Sequence[Rule]) -> str:
     parts = [f"<li{words}><h3><bdi>{escape(_plain(feature.name))}</bdi></h3>"]
     if rules:
         parts.append('<p class="flags">' + " ".join(f'<b class="flag">{rule.label}</b>' for rule in rules) + "</p>")
-    if feature.histogram is not None and feature.count:
-        parts.append(_picture(feature, feature.histogram))
-    parts.append(_numbers(feature))
+    histogram = feature.histogram if feature.values else None
+    if histogram is not None:
+        parts.append(_picture(feature, histogram))
+    parts.append(_numbers(feature, histogram))
+    if histogram is not None and not feature.constant:
+        parts.append("<details><summary>counts</summary></details>")
     return "".join([*parts, "</li>\n"])
 
 
-def _numbers(feature: Feature) -> str:
-    rows = feature.count + feature.missing + feature.infinite
+def _numbers(feature: Feature, histogram: Histogram | None) -> str:
+    rows = feature.values + feature.missing + feature.infinite
     entries = {
-        "mean": f"{feature.mean:.6g}" if feature.count else "–",
-        "std": f"{feature.std:.6g}" if feature.count else "–",
-        "count": f"{feature.count:,}",
+        "mean": f"{feature.mean:.{_digits(feature, 6)}g}" if feature.values else "–",
+        "std": f"{feature.std:.6g}" if feature.values else "–",
+        "count": f"{feature.values:,}",
         "missing": _share(feature.missing, rows),
     }
     if feature.infinite:
         entries["infinite"] = _share(feature.infinite, rows)
-    if (histogram := feature.histogram) is not None and feature.count:
-        entries["outside ± 4 std"] = _share(histogram.below + histogram.above, _values(histogram))
+    if histogram is not None:
+        entries["outside ±4 std"] = _share(histogram.below + histogram.above, _total(histogram))
     text = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in entries.items())
-    bar = f'<i style="width:{100 * feature.missing / rows:.3g}%"></i>' if feature.missing else ""
-    return f'<dl>{text}</dl><div class="share" aria-hidden="true">{bar}</div>'
+    if not feature.missing:
+        return f"<dl>{text}</dl>"
+    width = f"{100 * feature.missing / rows:.3g}%"
+    return f'<dl>{text}</dl><div class="share" aria-hidden="true"><i style="width:{width}"></i></div>'
 
 
-def _values(histogram: Histogram) -> int:
+def _total(histogram: Histogram) -> int:
     return sum(histogram.bins) + histogram.below + histogram.above
 
 
@@ -163,13 +168,11 @@ def _picture(feature: Feature, histogram: Histogram) -> str:
     if feature.constant:
         n = sum(histogram.bins)
         bars = f"M{CENTER - WIDTH} {HEIGHT}v-{_height(n, most)}h{2 * WIDTH}V{HEIGHT}z" if n else ""
-        places = f'<text class="mid" x="{CENTER}" y="{HEIGHT + 16}">{feature.mean:.6g}</text>'
+        places = f'<text class="mid" x="{CENTER}" y="{HEIGHT + 16}">{_plainly(feature.mean, 12)}</text>'
         spoken = escape(f"{n:,} equal values, {histogram.below:,} below, {histogram.above:,} above")
         return _svg(spoken, "", bars, outside, places)
     axis = '<use href="#axis"/>'
-    return _svg(spoken, f' data-bins="{numbers}"', _bars(histogram.bins, most), outside, axis + _axis(feature)) + (
-        "<details><summary>counts</summary></details>"
-    )
+    return _svg(spoken, f' data-counts="{numbers}"', _bars(histogram.bins, most), outside, axis + _axis(feature))
 
 
 def _svg(spoken: str, data: str, bars: str, outside: str, rest: str) -> str:
@@ -199,19 +202,29 @@ def _bars(bins: Sequence[int], most: int) -> str:
 
 
 def _axis(feature: Feature) -> str:
-    """What the ends and the middle of the axis are in the values' own units, in as many digits as tell them apart."""
+    """What the ends and the middle of the axis are in the values' own units."""
     reach = BINS // 2 / BINS_A_STD * feature.std
-    digits = 3 + min(9, math.ceil(math.log10(max(1.0, abs(feature.mean) / reach))))
-    y = HEIGHT + 30
+    digits = _digits(feature, 3)
     return "".join(
-        f'<text class="mid" x="{x}" y="{y}">{value:.{digits}g}</text>'
+        f'<text class="mid" x="{x}" y="{HEIGHT + 30}">{_plainly(value, digits)}</text>'
         for x, value in ((LEFT, feature.mean - reach), (CENTER, feature.mean), (RIGHT, feature.mean + reach))
     )
 
 
+def _digits(feature: Feature, least: int) -> int:
+    """Significant digits that tell values apart that lie some standard deviations from each other."""
+    ratio = abs(feature.mean) / feature.std if feature.std else 1.0
+    return max(least, 3 + math.ceil(min(9.0, math.log10(max(1.0, ratio / 4)))))
+
+
+def _plainly(value: float, digits: int) -> str:
+    """Rounded to so many digits, with an exponent only where a number is very large or small."""
+    return f"{float(f'{value:.{digits}g}'):.12g}".replace("-", "−")
+
+
 def _spoken(histogram: Histogram) -> str:
     """The picture in words."""
-    total = max(1, _values(histogram))
+    total = max(1, _total(histogram))
     std = [sum(histogram.bins[k : k + BINS_A_STD]) for k in range(0, BINS, BINS_A_STD)]
     shares = ", ".join(f"{100 * n / total:.3g}" for n in std)
     return (

@@ -32,17 +32,17 @@ form.addEventListener("submit", event => event.preventDefault());
 addEventListener("hashchange", read);
 read();
 
-// What a bin holds: in a table, and under the pointer.
-const edge = k => String((k - 17) / 4).replace("-", "−");
-const range = k => k === 0 ? "below −4" : k === 33 ? "4 and above" : `${edge(k)} to ${edge(k + 1)}`;
-const counts = svg => svg.dataset.bins.split(" ").map(n => Number(n).toLocaleString("en"));
+// What a bin holds: in a table, and under the pointer. Bin 0 is below all others, the last one above.
+const [left, wide, bins, binsAStd] = list.dataset.scale.split(" ").map(Number);
+const edge = k => String((k - 1 - bins / 2) / binsAStd).replace("-", "−");
+const range = k => k === 0 ? `below ${edge(1)}` : k > bins ? `${edge(k)} and above` : `${edge(k)} to ${edge(k + 1)}`;
+const counts = svg => svg.dataset.counts.split(" ").map(n => Number(n).toLocaleString("en"));
 list.addEventListener("toggle", ({target}) => {
   if (!target.open || target.lastChild.nodeName === "TABLE") return;
   const table = document.createElement("table");
   table.createTHead().innerHTML = '<tr><th scope="col">z-score</th><th scope="col">values</th></tr>';
-  counts(target.previousElementSibling).forEach((n, k) => {
-    const row = table.insertRow();
-    row.innerHTML = `<th scope="row">${range(k)}</th><td>${n}</td>`;
+  counts(target.parentNode.querySelector("svg")).forEach((n, k) => {
+    table.insertRow().innerHTML = `<th scope="row">${range(k)}</th><td>${n}</td>`;
   });
   target.append(table);
 }, true);
@@ -50,12 +50,11 @@ const tip = document.body.appendChild(document.createElement("div"));
 tip.id = "tip";
 tip.hidden = true;
 addEventListener("pointermove", event => {
-  const svg = event.target.closest?.("svg[data-bins]");
+  const svg = event.target.closest?.("svg[data-counts]");
   tip.hidden = !svg;
   if (!svg) return;
-  const box = svg.getBoundingClientRect();
-  const x = (event.clientX - box.left) * svg.viewBox.baseVal.width / box.width;
-  const k = Math.max(0, Math.min(33, Math.floor((x - 72) / 9) + 1));
+  const x = new DOMPoint(event.clientX, event.clientY).matrixTransform(svg.getScreenCTM().inverse()).x;
+  const k = Math.max(0, Math.min(bins + 1, Math.floor((x - left) / wide) + 1));
   tip.textContent = `z ${range(k)}: ${counts(svg)[k]} values`;
   tip.style.left = Math.min(event.clientX + 12, innerWidth - tip.offsetWidth - 8) + "px";
   tip.style.top = event.clientY + 16 + "px";
