@@ -13,7 +13,7 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 FLAGS = (
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"),
-    *("--enable-logging=stderr", "--hide-scrollbars", "--window-size=800,1000", "--virtual-time-budget=2000"),
+    *("--enable-logging=stderr", "--hide-scrollbars", "--window-size=500,600", "--virtual-time-budget=2000"),
 )
 DARK = "--blink-settings=preferredColorScheme=0"
 
