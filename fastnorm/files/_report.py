@@ -13,7 +13,7 @@ from fastnorm import report
 from fastnorm.files._histograms import histograms
 from fastnorm.files._staged import staged
 from fastnorm.normalization import Normalization
-from fastnorm.page import Feature, page
+from fastnorm.page import Feature, Histogram, page
 
 
 def write_report(
@@ -67,11 +67,9 @@ def write_report(
         raise TypeError(f"write_report takes a Normalization, not {type(layer).__name__}")
     moments, statistics = layer.moments, layer.statistics()
     infinite = (moments.posinf + moments.neginf).reshape(-1)
-    counted = (
-        [None] * infinite.size
-        if data is None
-        else histograms(layer, data, columns=columns, key=key, raw=raw, progress=progress)
-    )
+    found: Sequence[Histogram | None] = [None] * infinite.size
+    if data is not None:
+        found = histograms(layer, data, columns=columns, key=key, raw=raw, progress=progress)
     columns_of_features = (
         statistics["feature"],
         moments.count.reshape(-1).tolist(),
@@ -80,7 +78,7 @@ def write_report(
         moments.mean.reshape(-1).tolist(),
         moments.std.reshape(-1).tolist(),
         moments.constant.reshape(-1).tolist(),
-        counted,
+        found,
     )
     features = [Feature(*values) for values in zip(*columns_of_features, strict=True)]
     facts = {"rows": f"{layer.count:,}", "features": f"{len(features):,}", "settings": _settings(layer)}
