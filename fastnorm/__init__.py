@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from fastnorm._threads import shutdown_threads
     from fastnorm._warmup import warmup
     from fastnorm.batchnorm import BatchNormalization
-    from fastnorm.files import adapt_files, normalize_files, recover
+    from fastnorm.files import adapt_files, normalize_files, recover, write_report
     from fastnorm.moments import Moments
     from fastnorm.normalization import Normalization
 
@@ -25,6 +25,7 @@ _HOMES = {
     "recover": "fastnorm.files",
     "shutdown_threads": "fastnorm._threads",
     "warmup": "fastnorm._warmup",
+    "write_report": "fastnorm.files",
 }
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "recover",
     "shutdown_threads",
     "warmup",
+    "write_report",
 ]
 
 

@@ -7,8 +7,11 @@ A fixed seed would test the same 100 arrays for ever; instead CI explores, and t
 import os
 import signal
 
+from browser import CHROMIUM
 from hypothesis import HealthCheck, settings
 from strategies import UNJITTED
+
+collect_ignore = [] if CHROMIUM else ["test_page_browser.py"]
 
 settings.register_profile(
     "fastnorm",

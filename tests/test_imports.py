@@ -26,7 +26,7 @@ LEVELS = {
     **dict.fromkeys(("_reduce", "_apply", "_sparse"), 3),
     **dict.fromkeys(("_statistics", "_codec", "_frames"), 4),
     "moments": 5,
-    **dict.fromkeys(("_arguments", "policy", "report", "state"), 6),
+    **dict.fromkeys(("_arguments", "page", "policy", "report", "state"), 6),
     "_layer": 7,
     **dict.fromkeys(("normalization", "batchnorm"), 8),
     **dict.fromkeys(("_warmup", "sklearn", "keras", "_keras_batchnorm", "torch", "onnx", "files", "tables"), 9),
