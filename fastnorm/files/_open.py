@@ -15,6 +15,9 @@ from fastnorm.files._formats import SUFFIXES, format_of
 from fastnorm.files._place import Place
 
 
+DEFAULT_KEY = "data"  # of an array that had none, in a file that wants one
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """How to read files: what a name does not say."""
@@ -60,9 +63,14 @@ def open_array(place: Place, reading: Reading, *, writable: bool = False) -> Arr
 
 
 def create_array(new: Path, target: Path, like: ArrayFile, dtype: np.dtype[Any], reading: Reading) -> ArrayFile:
-    """Make the file ``new``, in the format that the name of ``target`` says, for an array like another."""
-    place = Place.of(target)
+    """Make the file ``new``, in the format that the name of ``target`` says, for an array like another.
+
+    What else the file of ``like`` holds is copied, if it has the same format.
+    """
+    place, source = Place.of(target), Place.of(like.name)
     kind = "raw" if reading.raw is not None and place.suffix not in SUFFIXES else format_of(place)
+    same = source if reading.raw is None and format_of(source) == kind else None
+    key = like.key or reading.key
     match kind:
         case "npy":
             from fastnorm.files.npy import create_npy
@@ -72,12 +80,16 @@ def create_array(new: Path, target: Path, like: ArrayFile, dtype: np.dtype[Any],
             from fastnorm.files.npy import create_raw
 
             return create_raw(new, like, dtype)
+        case "safetensors":
+            from fastnorm.files.safetensors import create_safetensors
+
+            return create_safetensors(new, like, dtype, key or DEFAULT_KEY, same)
         case "zarr":
             from fastnorm.files.zarr import create_zarr
 
-            return create_zarr(new, like, dtype)
+            return create_zarr(new, like, dtype, key, same)
         case "hdf5":
             from fastnorm.files.hdf5 import create_hdf5
 
-            return create_hdf5(new, like, dtype)
-    raise ValueError(f"{target}: arrays are written as .npy, raw, .zarr or .h5; choose one of these")
+            return create_hdf5(new, like, dtype, key or DEFAULT_KEY, same)
+    raise ValueError(f"{target}: arrays are written as .npy, raw, .safetensors, .zarr or .h5; choose one of these")
