@@ -47,7 +47,7 @@ HOMES = {
     "pyarrow": {"files", "tables"},
     "pandas": {"files", "tables"},
     "polars": {"files", "tables"},
-    "zarr": {"files"},
+    **dict.fromkeys(("fsspec", "h5py", "tqdm", "xxhash", "zarr"), {"files"}),
     "typer": {"cli"},
 }
 # These rooms subclass or decorate with their library, so they open with it; every other use is

@@ -52,7 +52,7 @@ class ArrayFile(ABC):
     def read(self, region: Region) -> NDArray[Any]:
         """The values of a region; perhaps a view of the file."""
 
-    def write(self, region: Region, values: NDArray[Any]) -> None:
+    def write(self, region: Region, values: NDArray[Any]) -> None:  # noqa: ARG002
         """Replace the values of a region."""
         raise ValueError(f"{self.name} cannot be changed in place; name another file for the result")
 
@@ -104,8 +104,8 @@ def regions(file: ArrayFile, axis: int | tuple[int, ...] | None) -> Iterator[Reg
     whole = max(1, math.prod(file.shape[index] for index in kept) * file.dtype.itemsize)
     if whole > WIDEST and reduced:
         raise ValueError(
-            f"{file.name} has {whole // file.dtype.itemsize} features with axis={axis!r} (shape {file.shape}), too many "
-            "for parts that fit into memory; is it damaged, or is another axis meant?"
+            f"{file.name} has {whole // file.dtype.itemsize} features with axis={axis!r} (shape {file.shape}), too "
+            "many for parts that fit into memory; is it damaged, or is another axis meant?"
         )
     steps = [max(1, min(grid[index], file.shape[index])) for index in reduced]
     for place, step in enumerate(steps):

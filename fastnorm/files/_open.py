@@ -14,7 +14,6 @@ from fastnorm.files._arrays import ArrayFile
 from fastnorm.files._formats import SUFFIXES, format_of
 from fastnorm.files._place import Place
 
-
 DEFAULT_KEY = "data"  # of an array that had none, in a file that wants one
 
 

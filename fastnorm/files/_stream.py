@@ -55,7 +55,7 @@ class Streamed(ArrayFile):
 
     def _fill(self, target: NDArray[np.uint8], start: int) -> None:
         self._file.seek(start)
-        view = memoryview(target)
+        view = target.data
         while view:
             got = self._file.readinto(view)
             if not got:

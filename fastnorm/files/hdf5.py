@@ -14,6 +14,7 @@ from fastnorm.files._place import Place, install
 from fastnorm.files.npy import Mapped
 
 WHAT = "HDF5 file"
+_REFERENCES = ("DIMENSION_LIST", "REFERENCE_LIST")  # to places in the file that they are in
 
 
 def _h5py() -> Any:
@@ -73,10 +74,11 @@ def open_hdf5(place: Place, key: str | None, *, writable: bool = False) -> Array
 
 
 def _opened(h5py: Any, place: Place, file: Any, below: IO[bytes], key: str | None, writable: bool) -> ArrayFile:
-    found: dict[str, Any] = {}
-    file.visititems(lambda name, item: found.update({name: item} if isinstance(item, h5py.Dataset) else {}))
-    key = chosen(place.name, key.strip("/") if key else None, found)
-    array = Dataset(place.name, file, found[key], key, below)
+    found: list[str] = []
+    file.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
+    if key is None or not isinstance(file.get(key), h5py.Dataset):  # links have names beside those that are visited
+        key = chosen(place.name, key, found)
+    array = Dataset(place.name, file, file[key], key.strip("/"), below)
     if place.path is not None and _in_one_piece(h5py, array.dataset):
         offset = array.dataset.id.get_offset()
         array.close()
@@ -111,7 +113,7 @@ def create_hdf5(path: Path, like: ArrayFile, dtype: np.dtype[Any], key: str, sou
     with border(str(path), WHAT):
         new = h5py.File(path, "x")
         try:
-            options: dict[str, Any] = {"chunks": like.chunks}
+            options: dict[str, Any] = {}
             attributes: dict[str, Any] = {}
             if source is not None:
                 with source.open() as below, h5py.File(below, "r") as old:
@@ -126,10 +128,12 @@ def create_hdf5(path: Path, like: ArrayFile, dtype: np.dtype[Any], key: str, sou
 
 
 def _options(dataset: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    kept = {name: getattr(dataset, name) for name in ("chunks", "maxshape", "shuffle", "fletcher32")}
+    kept = {}
+    if dataset.chunks is not None:
+        kept = {name: getattr(dataset, name) for name in ("chunks", "maxshape", "shuffle", "fletcher32")}
     if dataset.compression in ("gzip", "lzf"):
         kept |= {"compression": dataset.compression, "compression_opts": dataset.compression_opts}
-    return kept, dict(dataset.attrs)
+    return kept, {name: value for name, value in dataset.attrs.items() if name not in _REFERENCES}
 
 
 def _copy(h5py: Any, old: Any, new: Any, way: list[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 import zipfile
 import zlib
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -41,12 +40,10 @@ class _Stored(Mapped):
         flat = self.array.reshape(-1, order="A").view(np.uint8)
         for start in range(self._checked, end, _CHECKED):
             part = flat[start : min(start + _CHECKED, end)]
-            self._crc = zlib.crc32(part, self._crc)
+            self._crc = zlib.crc32(part.data, self._crc)
             self._advise(part, "MADV_DONTNEED")
         if self._checked < end == self._size and self._crc != self._want:
-            raise ValueError(
-                f"{self.name} is damaged: the checksum of {self.key} does not fit; bring it back from a copy"
-            )
+            raise ValueError(f"{self.name} is damaged: {self.key} does not fit its checksum; bring it back from a copy")
         self._checked = max(self._checked, end)
 
 
@@ -77,8 +74,8 @@ def _opened(place: Place, file: IO[bytes], key: str | None) -> ArrayFile:
     array = Streamed(stream, place.name, offset, shape, dtype, order, key)
     if member.file_size != offset + array.nbytes:
         raise ValueError(
-            f"{place.name} is damaged: its member {key} has {member.file_size} bytes, but an array of shape {shape} and "
-            f"dtype {dtype} takes {offset + array.nbytes}; bring it back from a copy"
+            f"{place.name} is damaged: its member {key} has {member.file_size} bytes, but an array of shape {shape} "
+            f"and dtype {dtype} takes {offset + array.nbytes}; bring it back from a copy"
         )
     if member.compress_type != zipfile.ZIP_STORED or place.path is None:
         return array

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import shutil
@@ -87,14 +88,14 @@ def open_zarr(place: Place, key: str | None, *, writable: bool = False) -> Array
         found = zarr.open(_store(place), mode="r+" if writable else "r")
         if isinstance(found, zarr.Group):
             arrays = {name: item for name, item in found.members(max_depth=None) if isinstance(item, zarr.Array)}
-            key = chosen(place.name, key, arrays)
+            key = chosen(place.name, key and key.strip("/"), arrays)
             found = arrays[key]
         elif key is not None:
             raise ValueError(f"{place.name} is a single array, not a group with {key!r}; leave key away")
         if writable and (lossy := _lossy(found)):
             raise ValueError(
-                f"{place.name} stores its values through {lossy}, which may not keep z-scores as they are; name another "
-                "file for the result"
+                f"{place.name} stores its values through {lossy}, which may not keep z-scores as they are; name "
+                "another file for the result"
             )
         folder = None if place.path is None else place.path / found.path
         return ZarrArray(place.name, found, key, folder)
@@ -118,15 +119,21 @@ def create_zarr(path: Path, like: ArrayFile, dtype: np.dtype[Any], key: str | No
     away, since they are made for other values.
     """
     zarr = _zarr()
-    options: dict[str, Any] = {"shape": like.shape, "dtype": dtype, "name": key}
+    options: dict[str, Any] = {"shape": like.shape, "dtype": dtype}
+    version = 3
     if isinstance(like, ZarrArray):
         options |= _options(like.array, dtype)
+        version = like.array.metadata.zarr_format
     with border(str(path), WHAT):
-        if key is not None:
-            zarr.create_group(path, zarr_format=options.get("zarr_format", 3))
-        if key is not None and source is not None and source.path is not None:
+        if key is None:
+            return ZarrArray(str(path), zarr.create_array(path, **options, zarr_format=version), None, path)
+        if source is not None and source.path is not None:
             _copy(source.path, path, source.path / key)
-        return ZarrArray(str(path), zarr.create_array(path, **options), key, path / (key or ""))
+        group = zarr.open_group(path, mode="a", zarr_format=version)
+        *way, name = key.split("/")
+        if way:
+            group = group.require_group("/".join(way))
+        return ZarrArray(str(path), group.create_array(name, **options), key, path / key)
 
 
 def _options(array: Any, dtype: np.dtype[Any]) -> dict[str, Any]:
@@ -137,7 +144,6 @@ def _options(array: Any, dtype: np.dtype[Any]) -> dict[str, Any]:
         "compressors": array.compressors or None,
         "attributes": array.attrs.asdict(),
         "fill_value": None if array.fill_value is None else dtype.type(array.fill_value),
-        "zarr_format": metadata.zarr_format,
     }
     if metadata.zarr_format == 2:
         return options | {
@@ -154,10 +160,7 @@ def _copy(source: Path, new: Path, array: Path) -> None:
         return [name for name in names if Path(folder, name) == array or name == ".zmetadata"]
 
     shutil.copytree(source, new, ignore=unwanted, dirs_exist_ok=True)
-    for file in (new / "zarr.json",):
-        if file.exists():
-            import json
-
-            document = json.loads(file.read_text("utf-8"))
-            if document.pop("consolidated_metadata", None) is not None:
-                file.write_text(json.dumps(document), "utf-8")
+    if (file := new / "zarr.json").exists():
+        document = json.loads(file.read_text("utf-8"))
+        document.pop("consolidated_metadata", None)
+        file.write_text(json.dumps(document), "utf-8")
