@@ -47,7 +47,7 @@ HOMES = {
     "pyarrow": {"files", "tables"},
     "pandas": {"files", "tables"},
     "polars": {"files", "tables"},
-    **dict.fromkeys(("fsspec", "h5py", "tqdm", "xxhash", "zarr"), {"files"}),
+    **{name: {"files"} for name in ("fsspec", "h5py", "tqdm", "xxhash", "zarr")},
     "typer": {"cli"},
 }
 # These rooms subclass or decorate with their library, so they open with it; every other use is
