@@ -14,7 +14,7 @@ def chunk(x):
 
 
 def npy_c(path, x):
-    np.save(path, np.ascontiguousarray(x))
+    np.save(path, np.asarray(x, order="C"))
 
 
 def npy_f(path, x):
@@ -42,7 +42,7 @@ def npz_packed_fortran(path, x):
 
 
 def safe(path, x):
-    safetensors.numpy.save_file({"x": np.ascontiguousarray(x)}, path)
+    safetensors.numpy.save_file({"x": np.asarray(x, order="C")}, path)
 
 
 def zarr_2(path, x):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from fastnorm.files._arrays import ArrayFile
 from fastnorm.files._formats import SUFFIXES, format_of
 from fastnorm.files._place import Place
 
+_PLAUSIBLE = 1 << 30  # bytes that a small file may well claim: most of them never written
+_MOST_PACKED = 100_000  # bytes for each byte of a file; no compression gains as much
 DEFAULT_KEY = "data"  # of an array that had none, in a file that wants one
 
 
@@ -27,7 +30,27 @@ class Reading:
 
 
 def open_array(place: Place, reading: Reading, *, writable: bool = False) -> ArrayFile:
-    """Open a file of a format that holds arrays."""
+    """Open a file of a format that holds arrays.
+
+    Raises
+    ------
+    OSError
+        If the file is not there or cannot be read.
+    ValueError
+        If it is damaged, holds no array of real numbers, several without a key, or cannot be changed in place.
+    """
+    file = _opened(place, reading, writable)
+    claims = max(file.nbytes, math.prod(file.chunks or ()) * file.dtype.itemsize)
+    if claims > _PLAUSIBLE and claims > _MOST_PACKED * (size := place.size()) > 0:
+        file.close()
+        raise ValueError(
+            f"{place.name} has {size} bytes, but claims an array of shape {file.shape} and dtype {file.dtype}, "
+            f"chunks {file.chunks}; it is damaged, or empty: bring it back from a copy"
+        )
+    return file
+
+
+def _opened(place: Place, reading: Reading, writable: bool) -> ArrayFile:
     kind = "raw" if reading.raw is not None else format_of(place)
     options: dict[str, Any] = {"writable": writable}
     match kind:
