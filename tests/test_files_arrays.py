@@ -353,7 +353,7 @@ def test_a_file_of_a_gigabyte_takes_little_memory(tmp_path, axis, order):
 
 
 def test_a_new_file_takes_little_memory(tmp_path):
-    """Reading and writing half a gigabyte each."""
-    np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float32, (1 << 22, 32))
+    """Reading and writing a quarter of a gigabyte each."""
+    np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float32, (1 << 21, 32))
     peak, _ = run_python(PEAK, str(tmp_path / "x.npy"), "-1", str(tmp_path / "z.npy"))
     assert int(peak) < 400
