@@ -26,7 +26,7 @@ from formats import (
 from processes import run_python
 
 from fastnorm import Moments, Normalization, adapt_files, normalize_files
-from fastnorm.files import _arrays
+from fastnorm.files import _arrays, npy
 
 every_format = pytest.mark.parametrize("writer", WRITERS, ids=lambda writer: writer.__name__)
 one_of_each = [npy_c, npz_stored, safe, zarr_3, zarr_shards, hdf5, hdf5_packed]
@@ -42,6 +42,7 @@ def x():
 def small_regions(monkeypatch):
     """Regions so small that every file has several."""
     monkeypatch.setattr(_arrays, "REGION", 640)
+    monkeypatch.setattr(npy, "_NEAR", 100)
 
 
 @pytest.fixture(autouse=True)
@@ -341,15 +342,23 @@ print(int(kilobytes) >> 10, layer.count)
 """
 
 
-@pytest.mark.parametrize(("axis", "order"), [("-1", "C"), ("-1", "F"), ("0", "C"), ("None", "C")])
-def test_a_file_of_a_gigabyte_takes_little_memory(tmp_path, axis, order):
-    """Whichever axes are kept and however it lies, at most 300 MB are in memory."""
+@pytest.mark.parametrize("axis", ["-1", "0", "None"])
+def test_a_file_of_a_gigabyte_takes_little_memory(tmp_path, axis):
+    """Whichever axes are kept, at most 300 MB are in memory."""
     shape = {"-1": (1 << 23, 32), "0": (32, 1 << 23), "None": (1 << 28,)}[axis]
     path = tmp_path / "x.npy"
-    np.lib.format.open_memmap(path, "w+", np.float32, shape, fortran_order=order == "F")
+    np.lib.format.open_memmap(path, "w+", np.float32, shape)
     peak, count = run_python(PEAK, str(path), axis)
     assert int(count) == 1 << (28 if axis == "None" else 23)
     assert int(peak) < 300
+
+
+def test_columns_far_apart_take_little_memory(tmp_path):
+    """Rows of a column-major file touch all of it: pages come in by 2 MB, and go before the next ones come."""
+    np.lib.format.open_memmap(tmp_path / "x.npy", "w+", np.float32, (1 << 20, 128), fortran_order=True).fill(1)
+    peak, count = run_python(PEAK, str(tmp_path / "x.npy"), "-1", str(tmp_path / "z.npy"))
+    assert int(count) == 1 << 20
+    assert int(peak) < 400
 
 
 def test_a_new_file_takes_little_memory(tmp_path):
