@@ -4,6 +4,8 @@ import random
 
 import fsspec
 import h5py
+import ml_dtypes
+import numcodecs
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -78,7 +80,6 @@ def test_every_dtype_is_read_as_it_is(tmp_path, writer, name):
 
 def test_bfloat16_is_read_from_safetensors(tmp_path):
     """The dtype that NumPy does not have."""
-    ml_dtypes = pytest.importorskip("ml_dtypes")
     x = np.random.default_rng(1).normal(size=(23, 5)).astype(ml_dtypes.bfloat16)
     path = tmp_path / "x.safetensors"
     safetensors.numpy.save_file({"x": x}, path)
@@ -232,7 +233,6 @@ def test_what_cannot_be_changed_in_place_safely_is_left_alone(tmp_path, x, write
 
 def test_a_store_with_filters_is_not_changed_in_place(tmp_path, x):
     """Filters may round: what they are made for is not z-scores. A new store leaves them away."""
-    numcodecs = pytest.importorskip("numcodecs")
     path = tmp_path / "x.zarr"
     rounding = numcodecs.FixedScaleOffset(offset=0, scale=1, dtype="f8", astype="i4")
     zarr.create_array(path, data=np.round(x), chunks=(3, 2, 2), zarr_format=2, filters=[rounding])

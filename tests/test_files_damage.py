@@ -1,6 +1,7 @@
 """Laws on damaged files: an error that names the file, or what the format cannot know to be damaged; never a crash."""
 
 import io
+import json
 import random
 import shutil
 import struct
@@ -185,8 +186,6 @@ def test_stores_that_claim_much_and_hold_nothing_are_refused(tmp_path, shape):
 )
 def test_a_safetensors_header_must_fit_its_bytes(tmp_path, entry):
     """Offsets, shape and dtype say the same, and cover the file."""
-    import json
-
     head = json.dumps({"x": entry}).encode()
     path = tmp_path / "x.safetensors"
     path.write_bytes(struct.pack("<Q", len(head)) + head + bytes(104))
