@@ -100,8 +100,9 @@ def adapt_files(
             except BaseException:
                 done.save()
                 raise
-    if done.total is None:
-        raise ValueError("none of the files could be read" if skipped else "the files hold no rows")
+    if done.total is None or not done.total.rows:
+        names = ", ".join(shard.place.name for shard in found[:3]) + (", ..." if len(found) > 3 else "")
+        raise ValueError(f"{names}: none could be read" if skipped else f"{names}: there are no rows to learn from")
     layer = Normalization.from_moments(done.total, axis=axis, threads=threads, **settings)
     done.remove()
     return layer

@@ -16,7 +16,7 @@ class _End:
     error: BaseException | None = None
 
 
-def ahead(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
+def ahead(items: Iterable[T], depth: int = 1) -> Generator[T, None, None]:
     """Yield ``items``, of which a thread of its own takes up to ``depth`` before they are asked for.
 
     What the iteration of ``items`` raises is raised here, in its place. The thread ends with the generator:
