@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fastnorm._frames import Frame, is_table
+
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 
 
@@ -25,8 +27,10 @@ def mismatch(got: tuple[int, ...], want: tuple[int, ...], axis: Any, made: str =
     )
 
 
-def checked_out(x: NDArray[Any], out: Any, given: Any) -> NDArray[Any]:
+def checked_out(x: NDArray[Any] | Frame, out: Any, given: Any) -> NDArray[Any]:
     """Return ``out`` as an array that may be written, or raise ValueError or TypeError."""
+    if isinstance(x, Frame):
+        raise TypeError("out cannot take the columns of a table; leave it out to get a new one")
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out must be a NumPy array, not {type(out).__name__}; leave it out to get a new array")
     result = np.asarray(out)
@@ -68,7 +72,9 @@ def _repeats(array: NDArray[Any]) -> bool:
 
 
 def _is_array(item: Any) -> bool:
-    return isinstance(item, np.ndarray) or hasattr(item, "__array__")
+    if isinstance(item, np.ndarray) or hasattr(item, "__array__"):
+        return True
+    return is_table(item) and not isinstance(item, Iterator)  # a RecordBatchReader gives batches
 
 
 def _is_pair(item: Any) -> bool:
@@ -101,6 +107,6 @@ def batches(data: Any, weights: Any) -> Iterator[tuple[Any, Any]]:
             raise TypeError(
                 f"a batch is a dict with the keys {', '.join(map(str, first))}; yield one array for each batch"
             )
-        if not hasattr(first, "shape") and not isinstance(first, (list, tuple)):
+        if not hasattr(first, "shape") and not isinstance(first, (list, tuple)) and not is_table(first):
             raise TypeError(f"a batch must be an array (with a `.shape`), but the iterable gave {type(first).__name__}")
         yield first, batch_weights

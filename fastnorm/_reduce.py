@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial, reduce
 from typing import Any, NamedTuple
 
@@ -62,6 +62,16 @@ def merge(left: Counted, right: Counted, sign: int = 1) -> Counted:
         return merged
     weight = _sums.add(left.weight or _as_sums(left.counts), right.weight or _as_sums(right.counts), sign)
     return merged if weight == _as_sums(merged.counts) else merged._replace(weight=weight)
+
+
+def joined(parts: Sequence[Counted]) -> Counted:
+    """The sums of the features of all parts, of the same rows, in their order."""
+    missing, posinf, neginf = (np.concatenate([part[index] for part in parts]) for index in (1, 2, 3))
+    total, square = _sums.joined([part.total for part in parts]), _sums.joined([part.square for part in parts])
+    weight = None
+    if any(part.weight is not None for part in parts):
+        weight = _sums.joined([part.weight or _as_sums(part.counts) for part in parts])
+    return Counted(parts[0].rows, missing, posinf, neginf, total, square, weight)
 
 
 def _as_sums(count: Integers) -> Sums:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -60,6 +60,20 @@ def add(left: Sums, right: Sums, sign: int = 1) -> Sums:
     out = np.zeros(((high - low) // 32, left.limbs.shape[1]), np.int64)
     for part, factor in parts:
         kernels.add(out, (part.exponent - low) // 32, part.limbs, factor)
+    return canonical(low, out)
+
+
+def joined(parts: Sequence[Sums]) -> Sums:
+    """The sums of the features of all parts, in their order."""
+    low = min(part.exponent for part in parts)
+    high = max(part.exponent + 32 * len(part.limbs) for part in parts)
+    out = np.zeros(((high - low) // 32, sum(part.limbs.shape[1] for part in parts)), np.int64)
+    feature = 0
+    for part in parts:
+        rows, features = part.limbs.shape
+        first = (part.exponent - low) // 32
+        out[first : first + rows, feature : feature + features] = part.limbs
+        feature += features
     return canonical(low, out)
 
 

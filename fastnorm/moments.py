@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastnorm import _layout, _reduce, _statistics
+from fastnorm import _frames, _layout, _reduce, _statistics
+from fastnorm._frames import Frame
 from fastnorm._reduce import Counted
 from fastnorm._statistics import Scaled, Statistics
 
@@ -55,9 +56,10 @@ class Moments:
 
         Parameters
         ----------
-        x : array_like
+        x : array_like or table
             Real numbers of up to 64 bits (floats, bfloat16, integers, bool) in any layout; NaN and masked elements
-            are counted as missing, infinities apart. Read without a copy where its dtype is native.
+            are counted as missing, infinities apart. Read without a copy where its dtype is native. A table of pandas,
+            polars or Arrow is read column by column, and its nulls are missing.
         axis : int, tuple of int or None
             The axes that are kept, as in Keras: -1 gives one feature for each column, None a single feature.
         weights : array_like, optional
@@ -77,15 +79,17 @@ class Moments:
         >>> Moments.of([[1, 2], [3, 6]]).variance
         array([1., 4.])
         """
-        array = _layout.as_array(x)
+        table = _frames.taken(x)
+        array = table if isinstance(table, Frame) else _layout.as_array(x)
         kept = _layout.kept_axes(axis, array.ndim)
         shape = tuple(array.shape[index] for index in kept)
         if 0 in shape:
             raise ValueError(f"x has zero features (shape {array.shape}, kept axes {kept}); pass at least one column")
         lengths = tuple(n for index, n in enumerate(array.shape) if index not in kept)
         by_row = None if weights is None else _row_weights(weights, lengths)
-        counted = _reduce.count(array, kept, by_row, threads)
-        return cls._make(shape, counted)
+        if isinstance(array, Frame):
+            return cls._make(shape, array.count(kept, by_row, threads))
+        return cls._make(shape, _reduce.count(array, kept, by_row, threads))
 
     @classmethod
     def _make(cls, shape: tuple[int, ...], counted: Counted) -> Moments:

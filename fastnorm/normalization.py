@@ -10,9 +10,10 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastnorm import _apply, _layout, _threads, policy, report, state
+from fastnorm import _apply, _frames, _layout, _threads, policy, report, state
 from fastnorm._apply import Affine, Direction
 from fastnorm._arguments import FLOATS, batches, checked_out, mismatch
+from fastnorm._frames import Frame
 from fastnorm._layer import Floats, Layer, NotAdaptedError
 from fastnorm._reduce import Running
 from fastnorm.moments import Moments
@@ -41,6 +42,9 @@ class Normalization(Layer):
         The floor of the standard deviation with ``constant="epsilon"``: 0, or at least 1e-300.
     affine : bool
         Scale and shift the result by ``gamma`` (1 at first) and ``beta`` (0), one of each for each feature.
+    columns : sequence of str, optional
+        The features of tables, by name; other columns go through ``transform`` unchanged. By default all columns,
+        which must be numeric.
     dtype : dtype_like, optional
         Floating dtype of the result. By default floats keep theirs, integers up to 16 bits and bool give float32,
         wider integers float64.
@@ -60,7 +64,7 @@ class Normalization(Layer):
     """
 
     _settings = frozenset(
-        {"axis", "invert", "nan", "inf", "constant", "epsilon", "affine", "dtype", "threads", "_fixed"}
+        {"axis", "invert", "nan", "inf", "constant", "epsilon", "affine", "columns", "dtype", "threads", "_fixed"}
     )
     _trainables = {"gamma": "affine", "beta": "affine"}  # noqa: RUF012
     _passing = ("_applied", "_small", "_running")
@@ -81,6 +85,7 @@ class Normalization(Layer):
         constant: policy.Constant = "center",
         epsilon: float = 1e-7,
         affine: bool = False,
+        columns: Iterable[str] | None = None,
         dtype: DTypeLike | None = None,
         threads: int | None = None,
     ) -> None:
@@ -101,6 +106,8 @@ class Normalization(Layer):
         self._fixed = self._check_fixed(mean, variance)
         self._moments: Moments | None = None
         super().__init__()
+        self.columns = None if columns is None else _frames.checked_columns(columns)
+        self._feature_names = self.columns
 
     def _check_fixed(self, mean: ArrayLike | None, variance: ArrayLike | None) -> tuple[Floats, Floats] | None:
         if mean is None and variance is None:
@@ -137,8 +144,8 @@ class Normalization(Layer):
 
         Parameters
         ----------
-        data : array_like or iterable of batches
-            One array, or any iterable of arrays or of ``(x, y)`` tuples, of which x is taken.
+        data : array_like, table or iterable of batches
+            One array or table, or any iterable of them or of ``(x, y)`` tuples, of which x is taken.
         weights : array_like or iterable of them, optional
             One number >= 0 for each row, in batches like ``data``.
 
@@ -154,14 +161,17 @@ class Normalization(Layer):
         """
         self._must_learn("adapt")
         moments: Moments | None = None
+        names = None
         for batch, batch_weights in batches(data, weights):
+            batch = _frames.taken(batch, self.columns, names)
+            names = names or _frames.names_of(batch)
             more = self._moments_of(batch, batch_weights, moments)
             moments = more if moments is None else moments + more
         if moments is None:
             raise ValueError("adapt received an empty iterable (no batches); pass at least one batch")
         if not moments.rows:
             raise ValueError("adapt received no rows; pass at least one")
-        self._set(moments)
+        self._set(moments, names)
         return self
 
     def update(self, batch: Any, *, weights: ArrayLike | None = None) -> Self:
@@ -175,14 +185,15 @@ class Normalization(Layer):
         self._must_learn("update")
         if weights is None and _is_few_rows(batch) and self._add_few(batch):
             return self
-        self._add(self._moments_of(batch, weights, self._seen()))
+        batch = _frames.taken(batch, self.columns, self._feature_names)
+        self._add(self._moments_of(batch, weights, self._seen()), _frames.names_of(batch))
         return self
 
-    def _add(self, more: Moments) -> None:
+    def _add(self, more: Moments, names: tuple[str, ...] | None) -> None:
         policy.check_batch(more, self.nan, self.inf)
         with self._lock:
             before = self._seen()
-            self._set(more if before is None else before + more)
+            self._set(more if before is None else before + more, names)
 
     def _add_few(self, batch: NDArray[Any]) -> bool:
         """Add a few rows to sums that wait to be merged until somebody asks for a result; False if not possible."""
@@ -223,6 +234,7 @@ class Normalization(Layer):
         self._must_learn("forget")
         if self._seen() is None:
             raise NotAdaptedError("there is nothing to forget: this Normalization has seen no data")
+        batch = _frames.taken(batch, self.columns, self._feature_names)
         less = self._moments_of(batch, weights, self._seen())
         with self._lock:
             before = self._seen()
@@ -244,8 +256,9 @@ class Normalization(Layer):
         other._must_learn("merge")
         if self.axis != other.axis:
             raise ValueError(f"cannot merge layers with axis={self.axis!r} and axis={other.axis!r}")
+        _frames.check_names(other._feature_names, self._feature_names, "the other layer")
         if (more := other._seen()) is not None:
-            self._add(more)
+            self._add(more, other._feature_names)
         return self
 
     def __add__(self, other: Normalization) -> Self:
@@ -283,7 +296,7 @@ class Normalization(Layer):
         layer._must_learn("take moments")
         if not isinstance(moments, Moments):
             raise TypeError(f"from_moments takes Moments, not {type(moments).__name__}; make them with Moments.of(x)")
-        layer._add(moments)
+        layer._add(moments, None)
         return layer
 
     def _moments_of(self, batch: Any, weights: Any, before: Moments | None) -> Moments:
@@ -293,12 +306,14 @@ class Normalization(Layer):
         policy.check_batch(moments, self.nan, self.inf)
         return moments
 
-    def _set(self, moments: Moments) -> None:
+    def _set(self, moments: Moments, names: tuple[str, ...] | None = None) -> None:
         with self._lock:
             if self._moments is None or self._moments.shape != moments.shape:
                 self._gamma = self._beta = None
                 if self._feature_names is not None and len(self._feature_names) != math.prod(moments.shape):
                     self._feature_names = None
+            if names is not None and len(moments.shape) == 1:
+                self._feature_names = names
             self._moments = moments
             self._reset()
 
@@ -309,7 +324,7 @@ class Normalization(Layer):
 
         Parameters
         ----------
-        x : array_like
+        x : array_like or table
             Numbers with the features that the layer was adapted to, any number of rows.
         out : ndarray, optional
             Where to write: None allocates an array in the layout of ``x``, ``x`` itself works in place, any other
@@ -368,20 +383,26 @@ class Normalization(Layer):
         array([[-1.],
                [ 1.]])
         """
+        x = _frames.taken(x, self.columns)
         if out is not None:
-            checked_out(np.asarray(_layout.as_array(x)), out, x)
+            checked_out(x if isinstance(x, Frame) else np.asarray(_layout.as_array(x)), out, x)
         return self.adapt(x, weights=weights).transform(x, out)
 
     def _run(self, x: Any, out: Any, direction: Direction) -> Any:
         self._check_adapted()
-        array = _layout.as_array(x)
+        x = _frames.taken(x, self.columns, self._feature_names)
+        array = x if isinstance(x, Frame) else _layout.as_array(x)
+        kept = _layout.kept_axes(self.axis, array.ndim)
+        lengths = tuple(array.shape[index] for index in kept)
+        if 0 in lengths:
+            raise ValueError(f"x has zero features (shape {array.shape}); pass at least one column")
+        affine = self._affine_for(lengths)
+        if isinstance(array, Frame):
+            if out is not None:
+                checked_out(array, out, x)
+            return array.apply(kept, affine, direction, self._result_dtype, self.threads)
         mask = _layout.mask_of(array)
         plain = np.asarray(array)
-        kept = _layout.kept_axes(self.axis, plain.ndim)
-        lengths = tuple(plain.shape[index] for index in kept)
-        if 0 in lengths:
-            raise ValueError(f"x has zero features (shape {plain.shape}); pass at least one column")
-        affine = self._affine_for(lengths)
         if out is None:
             result = np.empty_like(plain, self._result_dtype(plain.dtype), subok=False)
         else:
@@ -591,6 +612,8 @@ class Normalization(Layer):
     def _document(self) -> dict[str, Any]:
         names = ("axis", "invert", "nan", "inf", "constant", "epsilon", "affine")
         config = {name: getattr(self, name) for name in names}
+        if self.columns is not None:
+            config["columns"] = self.columns
         document: dict[str, Any] = {"config": config | {"dtype": None if self.dtype is None else self.dtype.name}}
         if (seen := self._seen()) is not None:
             document["moments"] = base64.b64encode(seen.to_bytes()).decode("ascii")

@@ -25,6 +25,8 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastnorm._frames import listed
+
 __all__ = ["Table", "check_destination", "read_table", "split_suffix", "staged", "write_table"]
 
 # What stands for a missing number in CSV: pyarrow's list, and R's and Excel's are in it.
@@ -168,7 +170,7 @@ class _NotNumeric(ValueError):
 def _table(path: Path, source: Any, columns: Sequence[str] | None, number: Callable[[Any, bool], Any]) -> Table:
     names = tuple(source.column_names)
     if twice := [name for name, times in Counter(names).items() if times > 1]:
-        raise ValueError(f"{path} has several columns named {_listed(twice)}; rename them")
+        raise ValueError(f"{path} has several columns named {listed(twice)}; rename them")
     if not source.num_rows:
         raise ValueError(f"{path} has no rows")
     wanted = _without_index(source) if columns is None else _checked(path, names, columns)
@@ -182,7 +184,7 @@ def _table(path: Path, source: Any, columns: Sequence[str] | None, number: Calla
         except ValueError as error:
             raise ValueError(f"column {name!r} of {path} {error}") from error
     if not features:
-        raise ValueError(f"{path} has no numeric columns; its columns are {_listed(names)}")
+        raise ValueError(f"{path} has no numeric columns; its columns are {listed(names)}")
     values = np.empty((source.num_rows, len(features)))
     for index, column in enumerate(features.values()):
         values[:, index] = column.fill_null(np.nan).to_numpy()
@@ -203,15 +205,10 @@ def _checked(path: Path, names: tuple[str, ...], columns: Sequence[str]) -> Sequ
         raise ValueError("columns is empty; name at least one, or pass None for every numeric one")
     known = set(names)
     if missing := [name for name in columns if name not in known]:
-        raise ValueError(f"{path} has no column {_listed(missing)}; it has {_listed(names)}")
+        raise ValueError(f"{path} has no column {listed(missing)}; it has {listed(names)}")
     if len(set(columns)) < len(columns):
-        raise ValueError(f"columns names one twice: {_listed(columns)}; name each once")
+        raise ValueError(f"columns names one twice: {listed(columns)}; name each once")
     return columns
-
-
-def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, names[:20]))
-    return shown + f" and {len(names) - 20} more" * (len(names) > 20)
 
 
 def _number_of_text(column: Any, asked: bool) -> Any:
@@ -334,6 +331,8 @@ def _write_parquet(file: BinaryIO, table: Table) -> None:
     import pyarrow as pa
     from pyarrow.parquet import write_table
 
+    from fastnorm._frames.arrow import with_dtypes
+
     columns, fields = [], []
     position = {name: index for index, name in enumerate(table.features)}
     for name in table.columns:
@@ -343,7 +342,9 @@ def _write_parquet(file: BinaryIO, table: Table) -> None:
         else:
             columns.append(table.rest.column(name))
             fields.append(table.rest.schema.field(name))
-    schema = pa.schema(fields, metadata=table.rest.schema.metadata)
+    schema = pa.schema(
+        fields, metadata=with_dtypes(table.rest.schema.metadata, dict(zip(table.columns, columns, strict=True)))
+    )
     write_table(pa.table(columns, schema=schema), file, write_page_checksum=True)
 
 

@@ -24,7 +24,7 @@ LEVELS = {
     **dict.fromkeys(("_layout", "_kernels"), 1),
     "_sums": 2,
     **dict.fromkeys(("_reduce", "_apply"), 3),
-    **dict.fromkeys(("_statistics", "_codec"), 4),
+    **dict.fromkeys(("_statistics", "_codec", "_frames"), 4),
     "moments": 5,
     **dict.fromkeys(("_arguments", "policy", "report", "state"), 6),
     "_layer": 7,
@@ -44,9 +44,9 @@ HOMES = {
     "torch": {"torch"},
     "onnx": {"onnx"},
     "dask": {"dask"},
-    "pyarrow": {"files", "tables"},
-    "pandas": {"files", "tables"},
-    "polars": {"files", "tables"},
+    "pyarrow": {"_frames", "files", "tables"},
+    "pandas": {"_frames", "files", "tables"},
+    "polars": {"_frames", "files", "tables"},
     "zarr": {"files"},
     "typer": {"cli"},
 }
@@ -56,6 +56,7 @@ OPENS_WITH = {
     *((room, "numba") for room in ("_jit", "_kernels")),
     *((room, "llvmlite") for room in ("_jit", "_kernels")),
     *((room, room) for room in ("sklearn", "keras", "torch", "dask")),
+    *(("_frames", library) for library in ("pandas", "polars", "pyarrow")),  # a file each, imported for its tables
     ("cli", "typer"),
 }
 
