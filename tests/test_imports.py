@@ -47,7 +47,7 @@ HOMES = {
     "pyarrow": {"_frames", "files", "tables"},
     "pandas": {"_frames", "files", "tables"},
     "polars": {"_frames", "files", "tables"},
-    "zarr": {"files"},
+    **{name: {"files"} for name in ("fsspec", "h5py", "tqdm", "xxhash", "zarr")},
     "typer": {"cli"},
 }
 # These rooms subclass or decorate with their library, so they open with it; every other use is

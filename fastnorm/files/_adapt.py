@@ -96,7 +96,7 @@ def adapt_files(
             except BaseException:
                 done.save()
                 raise
-    if done.total is None:
+    if done.total is None or not done.total.rows:
         raise ValueError("none of the files could be read" if skipped else "the files hold no rows")
     layer = Normalization.from_moments(done.total, axis=axis, threads=threads, **settings)
     done.remove()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -15,12 +15,12 @@ _END = object()
 def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
     """Yield ``items``, of which a thread of its own takes up to ``depth`` before they are asked for.
 
-    What the iteration of ``items`` raises is raised here, in its place. When the caller stops early, so does the thread.
+    What the iteration of ``items`` raises is raised here, in its place. When the caller stops, so does the thread.
     """
-    ready: queue.Queue[object] = queue.Queue(depth)
+    ready: queue.Queue[tuple[Any, BaseException | None]] = queue.Queue(depth)
     stop = threading.Event()
 
-    def put(item: object) -> bool:
+    def put(item: tuple[Any, BaseException | None]) -> bool:
         while not stop.is_set():
             try:
                 ready.put(item, timeout=0.1)
@@ -42,7 +42,7 @@ def ahead(items: Iterable[T], depth: int = 2) -> Iterator[T]:
     thread.start()
     try:
         while True:
-            item, error = ready.get()  # type: ignore[misc]
+            item, error = ready.get()
             if error is not None:
                 raise error
             if item is _END:

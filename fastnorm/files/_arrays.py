@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Collection, Iterator
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,22 +15,44 @@ from fastnorm import _layout
 Region = tuple[slice, ...]
 
 REGION = 1 << 25  # bytes that are read, changed and written at once: far above the cost of a call, far below memory
+LARGEST = 2 * REGION  # of a region that chunks force: four are in memory at a time
+WIDEST = 1 << 32  # bytes of one row
 
 
 class ArrayFile(ABC):
-    """An array in a file. Errors are OSError, and ValueError with the file's name for what is damaged."""
+    """An array in a file. Errors are OSError, and ValueError that begins with the file's name for what is damaged.
 
-    name: str
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
+    Raises
+    ------
+    ValueError
+        If the shape is impossible or the dtype is none of real numbers.
+    """
+
     chunks: tuple[int, ...] | None = None  # what is stored together, where a format says so
-    order = "C"
+
+    def __init__(
+        self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], order: str = "C", key: str | None = None
+    ) -> None:
+        self.name, self.shape, self.dtype, self.order, self.key = name, shape, dtype, order, key
+        try:
+            _layout.as_array(np.empty(0, dtype), name)
+        except TypeError as error:
+            raise ValueError(str(error)) from None
+        if not shape:
+            raise ValueError(f"{name} holds a single number, not an array of rows; name an array")
+        if min(shape) < 0 or math.prod(shape) * dtype.itemsize >= 1 << 63:
+            raise ValueError(f"{name} is damaged: no array has the shape {shape}; bring it back from a copy")
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the values."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
     @abstractmethod
     def read(self, region: Region) -> NDArray[Any]:
         """The values of a region; perhaps a view of the file."""
 
-    def write(self, region: Region, values: NDArray[Any]) -> None:
+    def write(self, region: Region, values: NDArray[Any]) -> None:  # noqa: ARG002
         """Replace the values of a region."""
         raise ValueError(f"{self.name} cannot be changed in place; name another file for the result")
 
@@ -43,24 +65,53 @@ class ArrayFile(ABC):
     def close(self) -> None:  # noqa: B027
         """Let go of the file."""
 
-    def __enter__(self) -> ArrayFile:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
 
 
+def chosen(name: str, key: str | None, found: Collection[str]) -> str:
+    """The key of the array that is meant: the one that was asked for, or the only one."""
+    if key is None and len(found) == 1:
+        return next(iter(found))
+    if key is not None and key in found:
+        return key
+    if not found:
+        raise ValueError(f"{name} holds no array; name another file")
+    listed = ", ".join(sorted(found)[:20]) + (", ..." if len(found) > 20 else "")
+    if key is None:
+        raise ValueError(f"{name} holds several arrays ({listed}); say which one with key=")
+    raise ValueError(f"{name} holds no array {key!r}, but {listed}; name one of these with key=")
+
+
 def regions(file: ArrayFile, axis: int | tuple[int, ...] | None) -> Iterator[Region]:
-    """Cut an array along the axes that are reduced, at the borders of chunks, into parts of about ``REGION`` bytes."""
+    """Cut an array along the axes that are reduced, at the borders of chunks, into parts of about ``REGION`` bytes.
+
+    Chunks of which a row takes more than ``LARGEST`` bytes are cut as well, and read several times.
+
+    Raises
+    ------
+    ValueError
+        If there is no such axis, or the axes that are kept alone would fill the memory.
+    """
     kept = _layout.kept_axes(axis, len(file.shape))
     grid = file.chunks or (1,) * len(file.shape)
     reduced = [index for index in range(len(file.shape)) if index not in kept]
     if file.order == "F":
         reduced.reverse()
-    steps = [min(grid[index], max(1, file.shape[index])) for index in reduced]
-    whole = math.prod(file.shape[index] for index in kept) * file.dtype.itemsize
+    whole = max(1, math.prod(file.shape[index] for index in kept) * file.dtype.itemsize)
+    if whole > WIDEST and reduced:
+        raise ValueError(
+            f"{file.name} has {whole // file.dtype.itemsize} features with axis={axis!r} (shape {file.shape}), too "
+            "many for parts that fit into memory; is it damaged, or is another axis meant?"
+        )
+    steps = [max(1, min(grid[index], file.shape[index])) for index in reduced]
+    for place, step in enumerate(steps):
+        steps[place] = max(1, min(step, LARGEST * step // (whole * math.prod(steps))))
     units = [-(-file.shape[index] // step) for index, step in zip(reduced, steps, strict=True)]
-    most = max(1, REGION // max(1, whole * math.prod(steps)))
+    most = max(1, REGION // (whole * math.prod(steps)))
     for ranges in _layout.ranges(tuple(units), most):
         found = [slice(0, n) for n in file.shape]
         for index, step, part in zip(reduced, steps, ranges, strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,10 @@ from fastnorm.files._arrays import ArrayFile
 from fastnorm.files._formats import SUFFIXES, format_of
 from fastnorm.files._place import Place
 
+_PLAUSIBLE = 1 << 30  # bytes that a small file may well claim: most of them never written
+_MOST_PACKED = 100_000  # bytes for each byte of a file; no compression gains as much
+DEFAULT_KEY = "data"  # of an array that had none, in a file that wants one
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
@@ -25,7 +30,27 @@ class Reading:
 
 
 def open_array(place: Place, reading: Reading, *, writable: bool = False) -> ArrayFile:
-    """Open a file of a format that holds arrays."""
+    """Open a file of a format that holds arrays.
+
+    Raises
+    ------
+    OSError
+        If the file is not there or cannot be read.
+    ValueError
+        If it is damaged, holds no array of real numbers, several without a key, or cannot be changed in place.
+    """
+    file = _opened(place, reading, writable)
+    claims = max(file.nbytes, math.prod(file.chunks or ()) * file.dtype.itemsize)
+    if claims > _PLAUSIBLE and claims > _MOST_PACKED * (size := place.size()) > 0:
+        file.close()
+        raise ValueError(
+            f"{place.name} has {size} bytes, but claims an array of shape {file.shape} and dtype {file.dtype}, "
+            f"chunks {file.chunks}; it is damaged, or empty: bring it back from a copy"
+        )
+    return file
+
+
+def _opened(place: Place, reading: Reading, writable: bool) -> ArrayFile:
     kind = "raw" if reading.raw is not None else format_of(place)
     options: dict[str, Any] = {"writable": writable}
     match kind:
@@ -60,9 +85,14 @@ def open_array(place: Place, reading: Reading, *, writable: bool = False) -> Arr
 
 
 def create_array(new: Path, target: Path, like: ArrayFile, dtype: np.dtype[Any], reading: Reading) -> ArrayFile:
-    """Make the file ``new``, in the format that the name of ``target`` says, for an array like another."""
-    place = Place.of(target)
+    """Make the file ``new``, in the format that the name of ``target`` says, for an array like another.
+
+    What else the file of ``like`` holds is copied, if it has the same format.
+    """
+    place, source = Place.of(target), Place.of(like.name)
     kind = "raw" if reading.raw is not None and place.suffix not in SUFFIXES else format_of(place)
+    same = source if reading.raw is None and format_of(source) == kind else None
+    key = like.key or reading.key
     match kind:
         case "npy":
             from fastnorm.files.npy import create_npy
@@ -72,12 +102,16 @@ def create_array(new: Path, target: Path, like: ArrayFile, dtype: np.dtype[Any],
             from fastnorm.files.npy import create_raw
 
             return create_raw(new, like, dtype)
+        case "safetensors":
+            from fastnorm.files.safetensors import create_safetensors
+
+            return create_safetensors(new, like, dtype, key or DEFAULT_KEY, same)
         case "zarr":
             from fastnorm.files.zarr import create_zarr
 
-            return create_zarr(new, like, dtype)
+            return create_zarr(new, like, dtype, key, same)
         case "hdf5":
             from fastnorm.files.hdf5 import create_hdf5
 
-            return create_hdf5(new, like, dtype)
-    raise ValueError(f"{target}: arrays are written as .npy, raw, .zarr or .h5; choose one of these")
+            return create_hdf5(new, like, dtype, key or DEFAULT_KEY, same)
+    raise ValueError(f"{target}: arrays are written as .npy, raw, .safetensors, .zarr or .h5; choose one of these")

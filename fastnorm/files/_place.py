@@ -35,8 +35,11 @@ class Place:
     def open(self, mode: str = "rb") -> IO[bytes]:
         """The bytes as a file object."""
         if self.path is not None:
-            return self.path.open(mode)  # type: ignore[return-value]
-        return self.filesystem().open(self.name, mode)  # type: ignore[no-any-return]
+            return self.path.open(mode)
+        try:
+            return self.filesystem().open(self.name, mode)  # type: ignore[no-any-return]
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"{self.name}: there is no such file") from error
 
     def filesystem(self) -> Any:
         """The fsspec file system of a URL."""
@@ -44,12 +47,18 @@ class Place:
             import fsspec
         except ImportError as error:
             raise install("fsspec", error) from error
-        return fsspec.core.url_to_fs(self.name)[0]
+        try:
+            return fsspec.core.url_to_fs(self.name)[0]
+        except ValueError as error:
+            raise ValueError(f"{self.name} cannot be opened: {error}") from error
 
     def size(self) -> int:
-        """Bytes of the file, of all files below a folder."""
+        """Bytes of the file, of all files below a folder; 0 where it is not known."""
         if self.path is None:
-            return int(self.filesystem().size(self.name) or 0)
+            try:
+                return int(self.filesystem().size(self.name) or 0)
+            except FileNotFoundError:  # a store is no file on every system
+                return 0
         if self.path.is_dir():
             return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
         return self.path.stat().st_size

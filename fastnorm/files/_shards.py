@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from fastnorm.files._formats import SUFFIXES, is_store
+from fastnorm.files._formats import SUFFIXES, format_of, is_store
 from fastnorm.files._place import Place, Source
 
 
@@ -43,7 +43,7 @@ def shards(source: Source | Iterable[Source]) -> list[Shard]:
     if place.path.is_dir() and not is_store(place):
         return _below(place.path, place.name)
     if not place.path.exists() and glob.has_magic(place.name):
-        matches = sorted(glob.glob(place.name, recursive=True))
+        matches = sorted(glob.glob(place.name, recursive=True))  # noqa: PTH207 - patterns may begin anywhere
         if not matches:
             raise FileNotFoundError(f"no file matches {place.name}")
         return [Shard(Place.of(match), Path(match).name) for match in matches]
@@ -54,13 +54,10 @@ def shards(source: Source | Iterable[Source]) -> list[Shard]:
 
 def _behind_url(place: Place) -> list[Shard]:
     system = place.filesystem()
-    scheme = place.name.partition("://")[0]
     if glob.has_magic(place.name) or (not is_store(place) and system.isdir(place.name)):
         pattern = place.name if glob.has_magic(place.name) else place.name.rstrip("/") + "/**"
-        names = [
-            f"{scheme}://{name.removeprefix('/') if scheme != 'memory' else name}" for name in system.glob(pattern)
-        ]
-        places = [found for found in map(Place.of, sorted(names)) if found.suffix in SUFFIXES]
+        names = sorted(map(system.unstrip_protocol, system.glob(pattern)))
+        places = [found for found in map(Place.of, names) if found.suffix in SUFFIXES]
         if not places:
             raise FileNotFoundError(f"no data file matches {place.name}")
         return [Shard(found, PurePosixPath(found.name).name) for found in places]
@@ -71,14 +68,14 @@ def _below(folder: Path, name: str) -> list[Shard]:
     found: list[Path] = []
     for root, folders, files in os.walk(folder):
         here = Path(root)
+        folders[:] = sorted(item for item in folders if item[0] not in "._")
         stores = [item for item in folders if is_store(Place.of(here / item))]
-        found += [
-            here / item for item in (*stores, *files) if Place.of(item).suffix in SUFFIXES and item[0] not in "._"
-        ]
-        folders[:] = sorted(item for item in folders if item not in stores and item[0] not in "._")
+        folders[:] = [item for item in folders if item not in stores]
+        known = [item for item in files if Place.of(item).suffix in SUFFIXES and item[0] not in "._"]
+        found += [here / item for item in (*stores, *known)]
     if not found:
         raise FileNotFoundError(f"{name} holds no data files; fastnorm knows {', '.join(SUFFIXES)}")
-    formats = sorted({SUFFIXES[Place.of(path).suffix] for path in found})
+    formats = sorted({format_of(Place.of(path)) for path in found})
     if len(formats) > 1:
         raise ValueError(f"{name} holds files of several formats ({', '.join(formats)}); name those that are meant")
     return [Shard(Place.of(path), path.relative_to(folder).as_posix()) for path in sorted(found)]

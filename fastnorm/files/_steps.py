@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
+from itertools import islice
 from typing import Any, NamedTuple
 
 from fastnorm.files._ahead import ahead
@@ -31,12 +32,12 @@ def steps(place: Place, axis: Axis, reading: Reading, done: int = 0) -> Iterator
         with open_table(place, reading.columns) as table:
             yield (Step(batch, batch.nbytes) for batch in ahead(table.batches(done)))
         return
-    with open_array(place, reading) as file:
-        yield _array_steps(file, axis, done)
+    with open_array(place, reading) as file, closing(_array_steps(file, axis, done)) as found:
+        yield found
 
 
-def _array_steps(file: ArrayFile, axis: Axis, done: int) -> Iterator[Step]:
-    todo = list(regions(file, axis))[done:]
+def _array_steps(file: ArrayFile, axis: Axis, done: int) -> Generator[Step, None, None]:
+    todo = islice(regions(file, axis), done, None)
     for region, data in ahead((region, file.read(region)) for region in todo):
         yield Step(data, data.nbytes)
         file.done(region)

@@ -1,54 +1,67 @@
-""".npy files and raw memory maps: read and written where they lie."""
+""".npy files, raw memory maps, and any array that lies in one piece in a file: read and written where they lie."""
 
 from __future__ import annotations
 
+import io
 import math
 import mmap
 import os
+import struct
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
+from numpy.lib.array_utils import byte_bounds
 from numpy.typing import DTypeLike, NDArray
 
 from fastnorm.files._arrays import ArrayFile, Region
+from fastnorm.files._errors import border
 from fastnorm.files._place import Place
 
 _PAGE = mmap.ALLOCATIONGRANULARITY
+_RUNS = 4096  # pieces of a region that are fetched by name; smaller ones come with the pages around them
 
 
 class Mapped(ArrayFile):
     """An array of one dtype in a part of a local file."""
 
     def __init__(
-        self, path: Path, offset: int, shape: tuple[int, ...], dtype: np.dtype[Any], order: str, writable: bool
+        self,
+        place: Place,
+        offset: int,
+        shape: tuple[int, ...],
+        dtype: np.dtype[Any],
+        order: str = "C",
+        *,
+        writable: bool = False,
+        key: str | None = None,
     ) -> None:
-        self.name, self.shape, self.dtype, self.order = str(path), shape, dtype, order
-        size = math.prod(shape) * dtype.itemsize
-        if (have := path.stat().st_size) < offset + size:
-            raise ValueError(
-                f"{path} is damaged or incomplete: an array of shape {shape} and dtype {dtype} takes {offset + size} "
-                f"bytes, but the file has {have}"
-            )
-        if not size:
-            self._map, self.array = None, np.empty(shape, dtype)
+        super().__init__(place.name, shape, dtype, order, key)
+        assert place.path is not None
+        check_size(self, place.path.stat().st_size, offset)
+        self._map: mmap.mmap | None = None
+        self.array: NDArray[Any] = np.empty(shape, dtype)
+        if not self.nbytes:
             return
         start = offset // _PAGE * _PAGE
         access = mmap.ACCESS_WRITE if writable else mmap.ACCESS_READ
-        with path.open("r+b" if writable else "rb") as file:
-            self._map = mmap.mmap(file.fileno(), offset + size - start, access=access, offset=start)
-        flat = np.frombuffer(self._map, np.uint8)[offset - start :].view(dtype)
-        self.array = flat.reshape(shape, order="F" if order == "F" else "C")
-        self._start = flat.__array_interface__["data"][0] - (offset - start)
+        with place.path.open("r+b" if writable else "rb") as file:
+            self._map = mmap.mmap(file.fileno(), offset + self.nbytes - start, access=access, offset=start)
+        flat = np.frombuffer(self._map, np.uint8)
+        self._start = byte_bounds(flat)[0]
+        self.array = flat[offset - start :].view(dtype).reshape(shape, order="F" if order == "F" else "C")
 
     def read(self, region: Region) -> NDArray[Any]:
         """A view of the file."""
         part: NDArray[Any] = self.array[region]
-        self._advise(part, "MADV_WILLNEED")
+        for run in _runs(part, _RUNS):
+            self._advise(run, "MADV_WILLNEED")
         return part
 
     def write(self, region: Region, values: NDArray[Any]) -> None:
-        """Copy the values into the file, unless they are a view of it."""
+        """Copy the values into the file."""
         self.array[region] = values
 
     def done(self, region: Region) -> None:
@@ -56,13 +69,12 @@ class Mapped(ArrayFile):
         self._advise(self.array[region], "MADV_DONTNEED")
 
     def _advise(self, part: NDArray[Any], advice: str) -> None:
-        if self._map is None or not part.size or not hasattr(mmap, "MADV_DONTNEED"):
+        """Advise on all pages from the first to the last byte of a part."""
+        if self._map is None or not part.size or not hasattr(mmap, advice):
             return
-        if not (part.flags.c_contiguous or part.flags.f_contiguous):
-            return
-        first = part.__array_interface__["data"][0] - self._start
-        start = first // _PAGE * _PAGE
-        self._map.madvise(getattr(mmap, advice), start, first + part.nbytes - start)
+        low, high = byte_bounds(part)
+        start = (low - self._start) // _PAGE * _PAGE
+        self._map.madvise(getattr(mmap, advice), start, high - self._start - start)
 
     def sync(self) -> None:
         """Write all pages back."""
@@ -71,20 +83,51 @@ class Mapped(ArrayFile):
 
     def close(self) -> None:
         """Let go of the map; views that were given out keep it."""
-        self.array = np.empty(self.shape[:0])
+        self._map, self.array = None, np.empty((0,) * len(self.shape), self.dtype)
 
 
-def _header(file: Any, name: str) -> tuple[tuple[int, ...], str, np.dtype[Any]]:
-    try:
+def _runs(part: NDArray[Any], most: int) -> Iterator[NDArray[Any]]:
+    """The pieces of an array that lie together, in memory; none if they are more than ``most``."""
+    if part.flags.c_contiguous or part.flags.f_contiguous:
+        yield part
+        return
+    outer = int(np.argmax(part.strides))
+    if (length := part.shape[outer]) <= most:
+        for index in range(length):
+            yield from _runs(np.moveaxis(part, outer, 0)[index], most // length)
+
+
+def check_size(file: ArrayFile, have: int, offset: int = 0) -> None:
+    """Refuse a file that is shorter than its array."""
+    if have < offset + file.nbytes:
+        raise ValueError(
+            f"{file.name} is damaged or incomplete: an array of shape {file.shape} and dtype {file.dtype} ends at byte "
+            f"{offset + file.nbytes}, but the file has {have}; bring it back from a copy"
+        )
+
+
+_VERSIONS: dict[tuple[int, int], tuple[str, Any]] = {  # format of the header's length, and its reader
+    (1, 0): ("<H", np.lib.format.read_array_header_1_0),
+    (2, 0): ("<I", np.lib.format.read_array_header_2_0),
+    (3, 0): ("<I", np.lib.format.read_array_header_2_0),  # differs in the names of fields, of which none are taken
+}
+_LONGEST = 1 << 16  # bytes of a header
+
+
+def npy_header(file: IO[bytes], name: str) -> tuple[tuple[int, ...], np.dtype[Any], str]:
+    """Shape, dtype and order of the array that begins here; ``file`` is then at its first value."""
+    with border(name, ".npy file"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about the syntax of a damaged header
         version = np.lib.format.read_magic(file)
-        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-        shape, fortran, dtype = read[min(version, (2, 0))](file)
-    except (ValueError, KeyError, SyntaxError, TypeError, UnicodeError, MemoryError, RecursionError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{name} is damaged, or no .npy file: {reason}") from None
-    if dtype.hasobject or dtype.names is not None or dtype.subdtype is not None:
-        raise ValueError(f"{name} holds {dtype}, not plain numbers; save an array of one numeric dtype")
-    return shape, "F" if fortran else "C", dtype
+        if version not in _VERSIONS:
+            raise ValueError(f"version {version} of the format is not known")
+        code, reader = _VERSIONS[version]
+        length = file.read(struct.calcsize(code))
+        (size,) = struct.unpack(code, length)
+        if size > _LONGEST:
+            raise ValueError(f"its header would have {size} bytes")
+        shape, fortran, dtype = reader(io.BytesIO(length + file.read(size)))
+        return tuple(map(int, shape)), dtype, "F" if fortran else "C"
 
 
 def open_npy(place: Place, *, writable: bool = False) -> ArrayFile:
@@ -92,12 +135,16 @@ def open_npy(place: Place, *, writable: bool = False) -> ArrayFile:
     if place.path is None:
         from fastnorm.files._stream import Streamed
 
-        with place.open() as file:
-            shape, order, dtype = _header(file, place.name)
-            return Streamed(place, file.tell(), shape, dtype, order)
-    with place.path.open("rb") as file:
-        shape, order, dtype = _header(file, place.name)
-        return Mapped(place.path, file.tell(), shape, dtype, order, writable)
+        file = place.open()
+        try:
+            shape, dtype, order = npy_header(file, place.name)
+            return Streamed(file, place.name, file.tell(), shape, dtype, order)
+        except BaseException:
+            file.close()
+            raise
+    with place.open() as file:
+        shape, dtype, order = npy_header(file, place.name)
+        return Mapped(place, file.tell(), shape, dtype, order, writable=writable)
 
 
 def open_raw(place: Place, dtype: DTypeLike, shape: tuple[int, ...], *, writable: bool = False) -> ArrayFile:
@@ -108,12 +155,12 @@ def open_raw(place: Place, dtype: DTypeLike, shape: tuple[int, ...], *, writable
     known = math.prod(n for n in shape if n != -1) * kind.itemsize
     size = place.path.stat().st_size
     if -1 in shape:
-        if not known or size % known:
+        if known <= 0 or size % known or shape.count(-1) > 1:
             raise ValueError(f"{place.name} has {size} bytes, which shape {shape} of {kind} does not divide")
         shape = tuple(size // known if n == -1 else n for n in shape)
     elif size != known:
         raise ValueError(f"{place.name} has {size} bytes, but shape {shape} of {kind} takes {known}")
-    return Mapped(place.path, 0, shape, kind, "C", writable)
+    return Mapped(place, 0, shape, kind, writable=writable)
 
 
 def create_npy(path: Path, like: ArrayFile, dtype: np.dtype[Any]) -> ArrayFile:
@@ -121,24 +168,21 @@ def create_npy(path: Path, like: ArrayFile, dtype: np.dtype[Any]) -> ArrayFile:
     with path.open("xb") as file:
         header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": like.order == "F", "shape": like.shape}
         np.lib.format.write_array_header_1_0(file, header)
-        offset = file.tell()
-        size = math.prod(like.shape) * dtype.itemsize
-        if size:
-            _allocate(file.fileno(), offset, size)
-    return Mapped(path, offset, like.shape, dtype, like.order, writable=True)
+        return mapped_after(file, path, like, dtype, like.order)
 
 
 def create_raw(path: Path, like: ArrayFile, dtype: np.dtype[Any]) -> ArrayFile:
     """A new raw file for an array like another, in ``dtype``, C-ordered."""
     with path.open("xb") as file:
-        if size := math.prod(like.shape) * dtype.itemsize:
-            _allocate(file.fileno(), 0, size)
-    return Mapped(path, 0, like.shape, dtype, "C", writable=True)
+        return mapped_after(file, path, like, dtype)
 
 
-def _allocate(handle: int, offset: int, size: int) -> None:
-    """Take the space now: a full disk is an error here, and not a crash when a page is written."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(handle, offset, size)
-    else:
-        os.truncate(handle, offset + size)
+def mapped_after(file: IO[bytes], path: Path, like: ArrayFile, dtype: np.dtype[Any], order: str = "C") -> Mapped:
+    """A new array at the end of what was written to a file."""
+    file.flush()
+    offset, size = file.tell(), math.prod(like.shape) * dtype.itemsize
+    if size and hasattr(os, "posix_fallocate"):  # so that a full disk is an error here, and no crash at a page
+        os.posix_fallocate(file.fileno(), offset, size)
+    elif size:
+        os.truncate(file.fileno(), offset + size)
+    return Mapped(Place.of(path), offset, like.shape, dtype, order, writable=True)
