@@ -74,6 +74,17 @@ def joined(parts: Sequence[Counted]) -> Counted:
     return Counted(parts[0].rows, missing, posinf, neginf, total, square, weight)
 
 
+def chosen(counted: Counted, features: Sequence[int]) -> Counted:
+    """The sums of some features, in this order."""
+    index = list(features)
+    missing, posinf, neginf = (values[index] for values in counted[1:4])
+    total, square = _sums.chosen(counted.total, index), _sums.chosen(counted.square, index)
+    part = Counted(counted.rows, missing, posinf, neginf, total, square, None)
+    if counted.weight is None or (weight := _sums.chosen(counted.weight, index)) == _as_sums(part.counts):
+        return part
+    return part._replace(weight=weight)
+
+
 def _as_sums(count: Integers) -> Sums:
     return _sums.canonical(0, count[np.newaxis])
 

@@ -8,9 +8,11 @@ from typing import Any
 from numpy.typing import DTypeLike
 
 from fastnorm import policy
+from fastnorm._frames import listed
 from fastnorm.files._checkpoint import Checkpoint
 from fastnorm.files._errors import named_error
 from fastnorm.files._open import Reading
+from fastnorm.files._part import Part
 from fastnorm.files._place import Source
 from fastnorm.files._progress import Progress
 from fastnorm.files._shards import Shard, shards
@@ -96,9 +98,13 @@ def adapt_files(
             except BaseException:
                 done.save()
                 raise
-    if done.total is None or not done.total.rows:
+    if done.total is None or not done.total.moments.rows:
         raise ValueError("none of the files could be read" if skipped else "the files hold no rows")
-    layer = Normalization.from_moments(done.total, axis=axis, threads=threads, **settings)
+    if (total := done.total.settled()) is None:
+        raise ValueError(f"the files have no numeric columns; their columns are {listed(list(done.total.columns or ()))}")
+    layer = Normalization.from_moments(total.moments, axis=axis, threads=threads, **settings)
+    if total.names and total.moments.shape:
+        layer.feature_names = total.names
     done.remove()
     return layer
 
@@ -110,10 +116,8 @@ def _scan(shard: Shard, layer: Normalization, reading: Reading, done: Checkpoint
         return
     with steps(shard.place, layer.axis, reading, before) as parts:
         for step in parts:
-            done.add(Moments.of(step.data, layer.axis, threads=layer.threads))
+            done.add(Part(Moments.of(step.data, layer.axis, threads=layer.threads), step.columns))
             bar.add(step.size)
-    if done.total is not None and done.part is not None and done.total.shape != done.part.shape:
-        raise ValueError(f"has features of shape {done.part.shape}, but the files before it have {done.total.shape}")
-    if done.part is not None:
-        policy.check_batch(done.part, layer.nan, layer.inf)
+    if done.part is not None and (sure := done.part.settled()) is not None:
+        policy.check_batch(sure.moments, layer.nan, layer.inf)
     done.end()

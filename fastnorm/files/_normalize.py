@@ -129,7 +129,7 @@ def _one(
         if is_table:
             from fastnorm.files._tables import transform_table
 
-            transform_table(place, new, layer, direction, reading.columns, bar)
+            transform_table(place, new, target, layer, direction, reading.columns, bar)
             return
         with open_array(place, reading) as file:
             dtype: np.dtype[np.generic] = layer._result_dtype(file.dtype)

@@ -1,0 +1,100 @@
+"""Arrow's own files (IPC, Feather): batches of the file, large ones in parts; local files lie in memory maps."""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from fastnorm.files import _arrays
+from fastnorm.files._place import Place
+from fastnorm.files._tables import TableFile, TableWriter
+
+_MAGIC = b"ARROW1"
+
+
+class ArrowTable(TableFile):
+    """A table in an Arrow file or stream."""
+
+    what = "Arrow file"
+
+    def __init__(self, place: Place) -> None:
+        self._open = ExitStack()
+        self._map: mmap.mmap | None = None
+        try:
+            raw = self._open.enter_context(place.open())
+            self.is_stream = raw.read(len(_MAGIC)) != _MAGIC
+            raw.seek(0)
+            if place.path is None:
+                self._source = pa.PythonFile(raw, "r")
+            else:
+                self._map = mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ)
+                self._source = pa.BufferReader(pa.py_buffer(self._map))
+            super().__init__(place.name, self._reader().schema)
+        except BaseException:
+            self._open.close()
+            raise
+
+    def _reader(self, names: Sequence[str] | None = None) -> Any:
+        self._source.seek(0)
+        if names is None:
+            options = None
+        else:
+            options = pa.ipc.IpcReadOptions(included_fields=sorted(self.schema.get_field_index(name) for name in names))
+        return (pa.ipc.open_stream if self.is_stream else pa.ipc.open_file)(self._source, options=options)
+
+    def read(self, names: Sequence[str], done: int) -> Iterator[Any]:
+        """Tables of at most ``REGION`` bytes of numbers, of one batch each."""
+        columns = list(names)
+        rows = max(1, _arrays.REGION // (8 * len(columns)))
+        reader = self._reader(columns)
+        total = 0
+        for batch in reader if self.is_stream else map(reader.get_batch, range(reader.num_record_batches)):
+            total += batch.num_rows
+            for start in range(0, batch.num_rows, rows):
+                if done:
+                    done -= 1
+                    continue
+                yield pa.Table.from_batches([batch.slice(start, rows)]).select(columns)
+                if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
+                    self._map.madvise(mmap.MADV_DONTNEED)  # what was read need not stay in memory
+        if not total:
+            yield self.schema.empty_table().select(columns)
+
+    def close(self) -> None:
+        """Let go of the file; tables that were given out keep the map."""
+        self._source.close()
+        self._open.close()
+
+
+class ArrowWriter(TableWriter):
+    """A new Arrow file; .feather is compressed, as usual there."""
+
+    def __init__(self, new: Path, target: Path, schema: Any, like: TableFile) -> None:
+        self._plain = not isinstance(like, ArrowTable) or like.is_stream  # a file has one dictionary for a column
+        options = pa.ipc.IpcWriteOptions(compression="lz4" if target.suffix.lower() == ".feather" else None)
+        self._file = new.open("xb")
+        self._writer = pa.ipc.new_file(self._file, self._decoded(schema.empty_table()).schema, options=options)
+
+    def write(self, table: Any) -> None:
+        """Append a batch."""
+        self._writer.write_table(self._decoded(table).combine_chunks())
+
+    def _decoded(self, table: Any) -> Any:
+        if self._plain:
+            for place, field in enumerate(table.schema):
+                if pa.types.is_dictionary(field.type):
+                    column = table.column(place).cast(field.type.value_type)
+                    table = table.set_column(place, field.with_type(column.type), column)
+        return table
+
+    def close(self) -> None:
+        """Write the footer."""
+        try:
+            self._writer.close()
+        finally:
+            self._file.close()
