@@ -59,7 +59,9 @@ class ArrowTable(TableFile):
                 if done:
                     done -= 1
                     continue
-                yield pa.Table.from_batches([batch.slice(start, rows)]).select(columns)
+                part = pa.Table.from_batches([batch.slice(start, rows)]).select(columns)
+                part.validate(full=True)  # damaged offsets would lead out of the memory
+                yield part
                 if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
                     self._map.madvise(mmap.MADV_DONTNEED)  # what was read need not stay in memory
         if not total:
