@@ -29,7 +29,7 @@ LEVELS = {
     **dict.fromkeys(("_arguments", "policy", "report", "state"), 6),
     "_layer": 7,
     **dict.fromkeys(("normalization", "batchnorm"), 8),
-    **dict.fromkeys(("_warmup", "sklearn", "keras", "torch", "onnx", "dask", "files", "tables"), 9),
+    **dict.fromkeys(("_warmup", "sklearn", "keras", "torch", "onnx", "dask", "files"), 9),
     **dict.fromkeys(("cli", "__main__"), 10),
 }
 INTEGRATIONS = 9
@@ -44,9 +44,9 @@ HOMES = {
     "torch": {"torch"},
     "onnx": {"onnx"},
     "dask": {"dask"},
-    "pyarrow": {"_frames", "files", "tables"},
-    "pandas": {"_frames", "files", "tables"},
-    "polars": {"_frames", "files", "tables"},
+    "pyarrow": {"_frames", "files"},
+    "pandas": {"_frames", "files"},
+    "polars": {"_frames", "files"},
     **{name: {"files"} for name in ("fsspec", "h5py", "tqdm", "xxhash", "zarr")},
     "typer": {"cli"},
 }
@@ -57,6 +57,7 @@ OPENS_WITH = {
     *((room, "llvmlite") for room in ("_jit", "_kernels")),
     *((room, room) for room in ("sklearn", "keras", "torch", "dask")),
     *(("_frames", library) for library in ("pandas", "polars", "pyarrow")),  # a file each, imported for its tables
+    ("files", "pyarrow"),  # in the modules of table formats, imported for their files
     ("cli", "typer"),
 }
 

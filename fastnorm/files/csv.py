@@ -18,7 +18,7 @@ from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, open_csv
 from fastnorm.files._place import Place
 from fastnorm.files._tables import TableFile, TableWriter
 
-BLOCK = 1 << 23  # bytes of text that are parsed at once
+BLOCK = 1 << 21  # bytes of text that are parsed at once: larger ones take memory and no less time
 _HEAD = 1 << 24  # most letters of the line of names
 _CELLS = 1 << 20  # cells that are written at once
 
@@ -58,7 +58,8 @@ class CsvTable(TableFile):
     def _batches(self, names: list[str]) -> Iterator[Any]:
         known = self.schema.names
         with ExitStack() as opened:
-            source: Any = opened.enter_context(self._place.open())
+            path = self._place.path  # without Python's bytes in between, which would stay in memory
+            source: Any = opened.enter_context(self._place.open() if path is None else pa.OSFile(str(path)))
             if self._place.suffix.endswith(".gz"):
                 source = opened.enter_context(pa.CompressedInputStream(source, "gzip"))
             reader = opened.enter_context(
