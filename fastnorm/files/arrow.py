@@ -5,6 +5,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,8 @@ class ArrowTable(TableFile):
 
     def __init__(self, place: Place) -> None:
         self._open = ExitStack()
-        self._map: mmap.mmap | None = None
+        self._map: Any = None
+        self._lies_in_map = False
         try:
             raw = self._open.enter_context(place.open())
             self.is_stream = raw.read(len(_MAGIC)) != _MAGIC
@@ -34,26 +36,36 @@ class ArrowTable(TableFile):
             else:
                 self._map = mmap.mmap(raw.fileno(), 0, access=mmap.ACCESS_READ)
                 self._source = pa.BufferReader(pa.py_buffer(self._map))
+                self._lies_in_map = True
+                self._lies_in_map = self._is_plain()
             super().__init__(place.name, self._reader().schema)
         except BaseException:
             self._open.close()
             raise
 
-    def _reader(self, names: Sequence[str] | None = None) -> Any:
+    def _reader(self, names: Sequence[str] = ()) -> Any:
         self._source.seek(0)
-        if names is None:
-            options = None
-        else:
-            options = pa.ipc.IpcReadOptions(included_fields=sorted(self.schema.get_field_index(name) for name in names))
+        fields = None if self._lies_in_map else sorted(self.schema.get_field_index(name) for name in names)
+        options = pa.ipc.IpcReadOptions(included_fields=fields)
         return (pa.ipc.open_stream if self.is_stream else pa.ipc.open_file)(self._source, options=options)
+
+    def _is_plain(self) -> bool:
+        """Whether columns need not be unpacked, but are views of the map: then nothing is read but what is used."""
+        batches = self._batches(self._reader())
+        arrays = (array for batch in islice(batches, 1) for array in batch.columns)
+        found = next((buffer for array in arrays for buffer in array.buffers() if buffer is not None and buffer.size), None)
+        whole = pa.py_buffer(self._map)
+        return found is not None and 0 <= found.address - whole.address < whole.size
+
+    def _batches(self, reader: Any) -> Iterator[Any]:
+        return iter(reader) if self.is_stream else map(reader.get_batch, range(reader.num_record_batches))
 
     def read(self, names: Sequence[str], done: int) -> Iterator[Any]:
         """Tables of at most ``REGION`` bytes of numbers, of one batch each."""
         columns = list(names)
         rows = max(1, _arrays.REGION // (8 * len(columns)))
-        reader = self._reader(columns)
         total = 0
-        for batch in reader if self.is_stream else map(reader.get_batch, range(reader.num_record_batches)):
+        for batch in self._batches(self._reader(columns)):
             total += batch.num_rows
             for start in range(0, batch.num_rows, rows):
                 if done:
@@ -62,7 +74,7 @@ class ArrowTable(TableFile):
                 part = pa.Table.from_batches([batch.slice(start, rows)]).select(columns)
                 part.validate(full=True)  # damaged offsets would lead out of the memory
                 yield part
-                if self._map is not None and hasattr(mmap, "MADV_DONTNEED"):
+                if self._lies_in_map and hasattr(mmap, "MADV_DONTNEED"):
                     self._map.madvise(mmap.MADV_DONTNEED)  # what was read need not stay in memory
         if not total:
             yield self.schema.empty_table().select(columns)
