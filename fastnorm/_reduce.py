@@ -74,16 +74,15 @@ def joined(parts: Sequence[Counted]) -> Counted:
     return Counted(parts[0].rows, missing, posinf, neginf, total, square, weight)
 
 
-def chosen(counted: Counted, features: Integers) -> Counted:
-    """The sums of some features, in the order of their numbers."""
-    missing, posinf, neginf = (values[features] for values in counted[1:4])
-    total, square, weight = (
-        None if sums is None else _sums.canonical(sums.exponent, np.ascontiguousarray(sums.limbs[:, features]))
-        for sums in counted[4:]
-    )
-    assert total is not None
-    assert square is not None
-    return Counted(counted.rows, missing, posinf, neginf, total, square, weight)
+def chosen(counted: Counted, features: Sequence[int] | Integers) -> Counted:
+    """The sums of some features, in this order."""
+    index = np.asarray(features, np.intp)
+    missing, posinf, neginf = (values[index] for values in counted[1:4])
+    total, square = _sums.chosen(counted.total, index), _sums.chosen(counted.square, index)
+    part = Counted(counted.rows, missing, posinf, neginf, total, square, None)
+    if counted.weight is None or (weight := _sums.chosen(counted.weight, index)) == _as_sums(part.counts):
+        return part
+    return part._replace(weight=weight)
 
 
 def _as_sums(count: Integers) -> Sums:

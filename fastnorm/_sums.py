@@ -68,6 +68,11 @@ def joined(parts: Sequence[Sums]) -> Sums:
     return canonical(low, out)
 
 
+def chosen(sums: Sums, features: NDArray[np.intp]) -> Sums:
+    """The sums of some features, in this order."""
+    return canonical(sums.exponent, np.ascontiguousarray(sums.limbs[:, features]))
+
+
 def to_integers(sums: Sums) -> list[int]:
     """Each feature as a Python int, in units of ``2**sums.exponent``."""
     count = len(sums.limbs)

@@ -131,29 +131,30 @@ def normalize(
     Prints the parameters and the statistics of each feature. Writes the table, its other columns
     unchanged, and a state file, which `fastnorm report` and Normalization.load read.
     """
-    from fastnorm.normalization import Normalization
-    from fastnorm.tables import check_destination, read_table, split_suffix, staged, write_table
+    from fastnorm.files import adapt_files, normalize_files
+    from fastnorm.files._destination import check_destination, stem
+    from fastnorm.files._place import Place
+    from fastnorm.files._staged import staged
+    from fastnorm.files._tables import open_table
 
-    stem, _ = split_suffix(out)
-    state = state or out.with_name(f"{stem}.fastnorm.json")
+    state = state or out.with_name(f"{stem(out)}.fastnorm.json")
     check_destination(out, file, overwrite=force)
     check_destination(state, file, out, overwrite=force)
-    table = read_table(file, None if columns is None else next(csv.reader([columns]), []))
-
-    layer = Normalization(threads=threads).adapt(table.values)
-    layer.feature_names = table.features
-    layer.transform(table.values, out=table.values)
+    names = None if columns is None else next(csv.reader([columns]), [])
+    layer = adapt_files(file, columns=names, threads=threads)
+    with open_table(Place.of(file), layer.feature_names) as table:
+        left_out = [name for name in table.names if name not in table.columns]
     with staged(state) as new_state:  # both files or none
         layer.save(new_state)
-        write_table(out, table, overwrite=force)
+        normalize_files(file, out, layer, overwrite=force)
 
     if quiet:
         return ""
     if as_json:
         files = {"file": str(file), "out": str(out), "state": str(state)}
-        return json.dumps({**files, "left_out": table.left_out, **_as_data(layer)}, indent=2)
+        return json.dumps({**files, "left_out": left_out, **_as_data(layer)}, indent=2)
     lines = [
-        f"Left as they were: {', '.join(map(_shown, table.left_out)) or 'none'}",
+        f"Left as they were: {', '.join(map(_shown, left_out)) or 'none'}",
         f"Normalized table:  {out}",
         f"State file:        {state}",
     ]

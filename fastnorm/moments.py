@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -255,6 +256,10 @@ class Moments:
                 "only Moments of the same features can be combined"
             )
         return Moments._make(self._shape, _reduce.merge(self._counted, other._counted, sign))
+
+    def _chosen(self, features: Sequence[int]) -> Moments:
+        """The moments of some features, in this order; for features of one axis."""
+        return Moments._make((len(features),), _reduce.chosen(self._counted, features))
 
     def _key(self) -> tuple[Any, ...]:
         return self._shape, *(item.tobytes() if isinstance(item, np.ndarray) else item for item in self._counted)

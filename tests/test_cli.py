@@ -13,9 +13,12 @@ from pathlib import Path
 
 import naive
 import numpy as np
+import pyarrow
+import pyarrow.csv
 import pytest
+from pyarrow import parquet
 
-from fastnorm import Normalization, cli, report, tables
+from fastnorm import Normalization, cli, report
 
 ROOT = Path(__file__).resolve().parents[1]
 WEATHER = ROOT / "docs" / "data" / "weather.csv"
@@ -154,7 +157,8 @@ def test_the_state_file_is_the_layer(weather):
     """Python loads the state with the names, and gets back what was read."""
     layer = Normalization.load(weather["state"])
     assert layer.feature_names == tuple(name for name in weather["old"] if name != "origin")
-    assert layer.moments == Normalization().adapt(tables.read_table(WEATHER).values).moments
+    cells = [[float(cell or "nan") for cell in weather["old"][name]] for name in layer.feature_names]
+    assert layer.moments == Normalization().adapt(np.array(cells).T).moments
 
 
 # Options
@@ -176,7 +180,7 @@ def test_state_says_where_the_state_goes(folder):
 def test_the_result_does_not_depend_on_threads_or_format(folder):
     """One thread or two, CSV or Parquet: the same state, byte for byte."""
     formats = [("small.csv", "o.parquet", "1"), ("o.parquet", "o.tsv.gz", "2")]
-    tables.write_table("o.parquet", tables.read_table("small.csv"))
+    parquet.write_table(pyarrow.csv.read_csv("small.csv"), "o.parquet")
     for index, (file, out, threads) in enumerate(formats):
         words = ["--state", f"{index}.json", "--threads", threads, "--force"]
         out = folder / "out" / out
@@ -221,15 +225,15 @@ def test_a_state_with_a_given_mean_can_be_reported(folder):
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (["normalize", "none.csv", "--out", "o.csv"], "none.csv: No such file or directory"),
+        (["normalize", "none.csv", "--out", "o.csv"], "none.csv: there is no such file or folder"),
         (["normalize", "small.csv", "--out", "o.xls"], "o.xls has no suffix that says its format"),
         (["normalize", "small.csv", "--out", "small.csv", "--force"], "are one file"),
         (["normalize", "small.csv", "--out", "o.csv", "--state", "o.csv"], "are one file"),
         (["normalize", "small.csv", "--out", "old.csv"], "old.csv exists already; choose another"),
         (["normalize", "small.csv", "--out", "no/o.csv"], "no such folder: no; create it first"),
         (["normalize", "small.csv", "--out", "o.csv", "--columns", "z"], "has no column 'z'; it"),
-        (["normalize", "small.csv", "--out", "o.csv", "--columns", ""], "columns is empty"),
-        (["normalize", "broken.csv", "--out", "o.csv"], "broken.csv is damaged, or is no CSV"),
+        (["normalize", "small.csv", "--out", "o.csv", "--columns", ""], "columns must name at least one column"),
+        (["normalize", "broken.csv", "--out", "o.csv"], "broken.csv is damaged, or no CSV"),
         (["normalize", "inf.csv", "--out", "o.csv"], "infinities"),
         (["report", "none.json"], "none.json: No such file or directory"),
         (["report", "small.csv"], "small.csv is not a fastnorm state file"),
@@ -252,14 +256,11 @@ def test_an_error_is_one_line_and_changes_nothing(words, error, folder):
 def test_an_error_of_a_process_is_the_same(folder):
     """Seen from outside, an error has status 1 and no traceback."""
     status, output, errors = run("normalize", "none.csv", "--out", "o.csv")
-    assert (1, "", "error: none.csv: No such file or directory\n") == (status, output, errors)
+    assert (1, "", "error: none.csv: there is no such file or folder\n") == (status, output, errors)
 
 
 def test_a_table_that_cannot_be_written_leaves_no_state(folder):
     """Table and state appear both or not at all."""
-    import pyarrow
-    from pyarrow import parquet
-
     parquet.write_table(pyarrow.table({"a": [1, 2], "tags": [["x"], []]}), "t.parquet")
     before = files(folder)
     status, _, errors = quick("normalize", "t.parquet", "--out", "o.csv")
@@ -307,7 +308,8 @@ def test_a_missing_library_is_one_line(library, words, error, folder):
     result = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True, timeout=300)
     assert (1, "") == (result.returncode, result.stdout)
     assert result.stderr.startswith(error)
-    assert result.stderr.endswith("python -m pip install 'fastnorm-numba[cli]'\n")
+    assert "python -m pip install 'fastnorm-numba[" in result.stderr
+    assert "[cli]" in result.stderr
     assert {"small.csv"} == set(files(folder))
 
 

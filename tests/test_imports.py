@@ -29,7 +29,7 @@ LEVELS = {
     **dict.fromkeys(("_arguments", "page", "policy", "report", "state"), 6),
     "_layer": 7,
     **dict.fromkeys(("normalization", "batchnorm"), 8),
-    **dict.fromkeys(("_warmup", "sklearn", "keras", "_keras_batchnorm", "torch", "onnx", "files", "tables"), 9),
+    **dict.fromkeys(("_warmup", "sklearn", "keras", "_keras_batchnorm", "torch", "onnx", "files"), 9),
     **dict.fromkeys(("dask", "ray", "spark"), 10),
     **dict.fromkeys(("cli", "__main__"), 11),
 }
@@ -46,9 +46,9 @@ HOMES = {
     "torch": {"torch"},
     "onnx": {"onnx"},
     "dask": {"dask"},
-    "pyarrow": {"_frames", "files", "tables"},
-    "pandas": {"_frames", "files", "tables"},
-    "polars": {"_frames", "files", "tables"},
+    "pyarrow": {"_frames", "files"},
+    "pandas": {"_frames", "files"},
+    "polars": {"_frames", "files"},
     **{name: {"files"} for name in ("fsspec", "h5py", "tqdm", "xxhash", "zarr")},
     "typer": {"cli"},
 }
@@ -61,6 +61,7 @@ OPENS_WITH = {
     *(("_frames", library) for library in ("pandas", "polars", "pyarrow")),  # a file each, imported for its tables
     ("sklearn", "scipy"),
     ("dask", "sklearn"),  # in the file of its scaler alone
+    ("files", "pyarrow"),  # in the modules of table formats, imported for their files
     ("cli", "typer"),
 }
 

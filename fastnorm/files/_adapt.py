@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fastnorm import policy
+from fastnorm._frames import listed
 from fastnorm.files._checkpoint import Checkpoint
 from fastnorm.files._errors import is_of_disk, named_error
 from fastnorm.files._journal import check_whole
 from fastnorm.files._open import Reading
+from fastnorm.files._part import Part
 from fastnorm.files._place import Source
 from fastnorm.files._progress import Progress
 from fastnorm.files._shards import Shard, shards
@@ -100,10 +102,16 @@ def adapt_files(
             except BaseException:
                 done.save()
                 raise
-    if done.total is None or not done.total.rows:
-        names = ", ".join(shard.place.name for shard in found[:3]) + (", ..." if len(found) > 3 else "")
-        raise ValueError(f"{names}: none could be read" if skipped else f"{names}: there are no rows to learn from")
-    layer = Normalization.from_moments(done.total, axis=axis, threads=threads, **settings)
+    if done.total is None or not done.total.moments.rows:
+        given = ", ".join(shard.place.name for shard in found[:3]) + (", ..." if len(found) > 3 else "")
+        raise ValueError(f"{given}: none could be read" if skipped else f"{given}: there are no rows to learn from")
+    if (total := done.total.settled()) is None:
+        raise ValueError(
+            f"{found[0].place.name}: there are no numeric columns, but {listed(list(done.total.columns or ()))}"
+        )
+    layer = Normalization.from_moments(total.moments, axis=axis, threads=threads, **settings)
+    if total.names and total.moments.shape:
+        layer.feature_names = total.names
     done.remove()
     return layer
 
@@ -116,10 +124,8 @@ def _scan(shard: Shard, layer: Normalization, reading: Reading, done: Checkpoint
         return
     with steps(shard.place, layer.axis, reading, before) as parts:
         for step in parts:
-            done.add(Moments.of(step.data, layer.axis, threads=layer.threads))
+            done.add(Part(Moments.of(step.data, layer.axis, threads=layer.threads), step.columns))
             bar.add(step.size)
-    if done.total is not None and done.part is not None and done.total.shape != done.part.shape:
-        raise ValueError(f"has features of shape {done.part.shape}, but the files before it have {done.total.shape}")
-    if done.part is not None:
-        policy.check_batch(done.part, layer.nan, layer.inf)
+    if done.part is not None and (sure := done.part.settled()) is not None:
+        policy.check_batch(sure.moments, layer.nan, layer.inf)
     done.end(shard.place)

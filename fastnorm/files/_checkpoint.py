@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import time
 from collections import Counter
@@ -12,9 +11,9 @@ from typing import Any
 
 from fastnorm import state
 from fastnorm.files import _arrays
+from fastnorm.files._part import Part
 from fastnorm.files._place import Place, Source
 from fastnorm.files._shards import Shard
-from fastnorm.moments import Moments
 
 EVERY = 5.0  # seconds between two savings
 
@@ -36,13 +35,11 @@ class Checkpoint:
         question = {**question, "region": _arrays.REGION, "version": version("fastnorm-numba")}  # what steps depend on
         self.question = json.loads(json.dumps(question))  # asked otherwise, a scan cannot go on here
         self.finished: list[list[Any]] = []
-        self.total: Moments | None = None  # of the finished files
+        self.total: Part | None = None  # of the finished files
         self.working: list[Any] | None = None  # identity of the file in work
         self.steps = 0  # of that file, which are in ``part``
-        self.part: Moments | None = None
-        self._known: Counter[tuple[Any, ...]] = (
-            Counter()
-        )  # finished files of an earlier run, which this one did not come to yet
+        self.part: Part | None = None
+        self._known: Counter[tuple[Any, ...]] = Counter()  # finished files of an earlier run that did not come up yet
         self._saved = time.monotonic()
         if self.path is not None:
             if self.path.exists():
@@ -59,7 +56,7 @@ class Checkpoint:
                 "remove it to begin anew"
             )
         self.finished, self.working, self.steps = document["finished"], document["working"], document["steps"]
-        self.total, self.part = _unpacked(document["total"]), _unpacked(document["part"])
+        self.total, self.part = (packed and Part.unpack(packed) for packed in (document["total"], document["part"]))
         self._known = Counter(map(tuple, self.finished))
 
     def sort(self, found: list[Shard]) -> list[Shard]:
@@ -98,9 +95,9 @@ class Checkpoint:
             self.working, self.steps, self.part = now, 0, None
         return self.steps
 
-    def add(self, moments: Moments) -> None:
+    def add(self, part: Part) -> None:
         """Take in one step more of the file in work; save now and then."""
-        self.part = moments if self.part is None else self.part + moments
+        self.part = part if self.part is None else self.part + part
         self.steps += 1
         if time.monotonic() - self._saved > EVERY:
             self.save()
@@ -124,19 +121,11 @@ class Checkpoint:
         if self.path is None:
             return
         document = {name: getattr(self, name) for name in ("question", "finished", "working", "steps")}
-        moments = {"total": _packed(self.total), "part": _packed(self.part)}
-        state.write(self.path, {"class": "Checkpoint", **document, **moments})
+        parts = {name: part and part.pack() for name, part in (("total", self.total), ("part", self.part))}
+        state.write(self.path, {"class": "Checkpoint", **document, **parts})
         self._saved = time.monotonic()
 
     def remove(self) -> None:
         """The scan is over."""
         if self.path is not None:
             self.path.unlink(missing_ok=True)
-
-
-def _packed(moments: Moments | None) -> str | None:
-    return None if moments is None else base64.b64encode(moments.to_bytes()).decode("ascii")
-
-
-def _unpacked(text: str | None) -> Moments | None:
-    return None if text is None else Moments.from_bytes(base64.b64decode(text, validate=True))

@@ -146,7 +146,7 @@ def _write(
         if reading.raw is None and format_of(place) in TABLES:
             from fastnorm.files._tables import transform_table
 
-            transform_table(place, new, layer, direction, reading.columns, bar)
+            transform_table(place, new, target, layer, direction, reading.columns, bar)
             return
         with open_array(place, reading) as file:
             dtype: np.dtype[np.generic] = result_dtype(layer.dtype, file.dtype)

@@ -11,16 +11,18 @@ from fastnorm.files._ahead import ahead
 from fastnorm.files._arrays import ArrayFile, regions
 from fastnorm.files._formats import TABLES, format_of
 from fastnorm.files._open import Reading, open_array
+from fastnorm.files._part import Columns
 from fastnorm.files._place import Place
 
 Axis = int | tuple[int, ...] | None
 
 
 class Step(NamedTuple):
-    """Data of one step: an array, or a table of columns; and how many bytes of input it stands for."""
+    """Data of one step: an array, or a table of features and what is known of all columns; its bytes."""
 
     data: Any
     size: int
+    columns: Columns | None = None
 
 
 @contextmanager
@@ -29,8 +31,8 @@ def steps(place: Place, axis: Axis, reading: Reading, done: int = 0) -> Iterator
     if reading.raw is None and format_of(place) in TABLES:
         from fastnorm.files._tables import open_table
 
-        with open_table(place, reading.columns) as table:
-            yield (Step(batch, batch.nbytes) for batch in ahead(table.batches(done)))
+        with open_table(place, reading.columns) as table, closing(ahead(table.batches(done))) as found:
+            yield (Step(batch, batch.nbytes, columns) for batch, columns in found)
         return
     with open_array(place, reading) as file, closing(_array_steps(file, axis, done)) as found:
         yield found

@@ -14,9 +14,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from fastnorm.tables import (
     Table,
     check_destination,
@@ -25,6 +22,8 @@ from fastnorm.tables import (
     staged,
     write_table,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 SUFFIXES = [".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet", ".pq"]
 # A mark at the start of a file is no letter of the first name.
