@@ -118,6 +118,10 @@ class Frame:
                 start = rows.stop
         return np.ma.array(out, mask=mask) if mask.any() else out
 
+    def gathered(self) -> Array:
+        """All features as one array, masked where integers are missing, in the dtype that they have in common."""
+        return self._gathered(slice(0, self.shape[1]), np.result_type(*self.dtypes))
+
     def count(self, kept: tuple[int, ...], weights: NDArray[Any] | None, threads: int | None) -> Counted:
         """Return the exact sums of each column, or with no axis kept of all values."""
         _check_axes(kept)

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastnorm import _layout, _threads
+from fastnorm import _frames, _layout, _threads
 from fastnorm._arguments import mismatch
+from fastnorm._frames import Frame
 from fastnorm.files._errors import named_error
 from fastnorm.files._open import Reading
 from fastnorm.files._progress import Progress
@@ -88,6 +89,7 @@ class _Counting:
         kept = tuple(range(-len(moments.shape), 0))
         self._z = Normalization.from_moments(moments, axis=kept, inf="omit", dtype="float64", threads=1)
         self._axis, self._shape, self._threads = layer.axis, moments.shape, _threads.count(layer.threads)
+        self._names = layer.feature_names
         self._known = moments.count.reshape(-1) > 0
         # What differs at all from the one value of a constant feature lies outside its bins.
         self._bins_a_std = np.where(moments.constant.reshape(-1), 1e308, BINS_A_STD)
@@ -96,8 +98,9 @@ class _Counting:
         self._lock = threading.Lock()
 
     def add(self, data: Any) -> None:
-        """Count an array."""
-        array = _layout.as_array(data)
+        """Count an array or a table."""
+        table = _frames.taken(data, self._names)
+        array = table.gathered() if isinstance(table, Frame) else _layout.as_array(table)
         kept = _layout.kept_axes(self._axis, array.ndim)
         reduced = tuple(axis for axis in range(array.ndim) if axis not in kept)
         rows_first = array.transpose(reduced + kept)

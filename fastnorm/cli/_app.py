@@ -1,0 +1,106 @@
+"""The frame of the command line: commands, what they print, and their exit statuses."""
+
+from __future__ import annotations
+
+import dis
+import functools
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+
+app = typer.Typer(
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+class Partly(NamedTuple):
+    """What to print after work that left something out: the exit status is 3."""
+
+    text: str
+
+
+def command(epilog: str) -> Callable[[Callable[..., str | Partly]], Callable[..., None]]:
+    """Make a command of a function: print what it returns, turn what it raises into a status."""
+
+    def decorate(function: Callable[..., str | Partly]) -> Callable[..., None]:
+        @app.command(epilog=epilog)
+        @functools.wraps(function)
+        def command(*args: Any, **options: Any) -> None:
+            raise typer.Exit(_status(functools.partial(function, *args, **options)))
+
+        return command
+
+    return decorate
+
+
+def _status(work: Callable[[], str | Partly]) -> int:
+    try:
+        sys.stdout.reconfigure(errors="replace")  # type: ignore[union-attr]  # ┏ in an ASCII pipe
+        answer = work()
+        text = answer.text if isinstance(answer, Partly) else answer
+        if text:
+            print(text, flush=True)
+        return 3 if isinstance(answer, Partly) else 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Python flushes stdout once more at its end, and would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except Exception as error:
+        if not _is_answer(error):
+            raise
+        print(f"error: {in_one_line(error)}", file=sys.stderr)
+        return 1
+
+
+def _is_answer(error: Exception) -> bool:
+    """Whether the error is fastnorm's word to its user; a bug keeps its traceback.
+
+    An answer comes from the system (no such file, no memory) or from a `raise` in this package.
+    """
+    if isinstance(error, OSError | MemoryError):
+        return True
+    last = error.__traceback__
+    while last is not None and last.tb_next is not None:
+        last = last.tb_next
+    if last is None or not isinstance(error, ValueError | TypeError | ImportError):
+        return False
+    code = last.tb_frame.f_code
+    ours = Path(code.co_filename).is_relative_to(Path(__file__).parents[1])
+    return ours and dis.opname[code.co_code[last.tb_lasti]] == "RAISE_VARARGS"
+
+
+def in_one_line(error: Exception) -> str:
+    """The text of an error, without line breaks and the number of a system error."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@app.callback(invoke_without_command=True)
+def fastnorm(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Bring the features of data in files to mean 0 and standard deviation 1, exactly.
+
+    Exit statuses: 0 done; 1 an error in data or files; 2 words that are not understood; 3 done, but --skip-bad left
+    files out; 130 Ctrl-C; 141 nobody reads the output any more.
+    """
+    if version:
+        from importlib.metadata import version as installed
+
+        print("fastnorm", installed("fastnorm-numba"))
+        raise typer.Exit
+    if context.invoked_subcommand is None:
+        print(context.get_help())

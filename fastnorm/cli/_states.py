@@ -1,0 +1,98 @@
+"""The commands that read state files and journals."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from fastnorm.cli import _options as options
+from fastnorm.cli._app import AsJson, command
+from fastnorm.cli._texts import as_data, as_text
+
+
+@command("Example: fastnorm report normalized.fastnorm.json --html report.html --data weather.csv")
+def report(
+    state: Annotated[Path, typer.Argument(metavar="STATE", help="A state file.")],
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write one HTML page with a picture of each feature.")
+    ] = None,
+    data: Annotated[
+        list[str] | None,
+        typer.Option(metavar="SOURCE", help="The data, for the histograms; may be repeated."),
+    ] = None,
+    columns: options.Columns = None,
+    key: options.Key = None,
+    raw: options.Raw = None,
+    quiet: options.Quiet = False,
+    as_json: AsJson = False,
+    force: options.Force = False,
+) -> str:
+    """Print what a state file holds, or draw it."""
+    from fastnorm.normalization import Normalization
+
+    if data and html is None:
+        raise typer.BadParameter("the data are for the page; name it with --html", param_hint="--data")
+    layer = Normalization.load(state)
+    if html is not None:
+        from fastnorm.files import write_report
+        from fastnorm.files._destination import check_destination
+
+        check_destination(html, state, overwrite=force)
+        reading: dict[str, Any] = {"columns": options.names(columns), "key": key, "raw": options.layout(raw)}
+        write_report(layer, html, data or None, title=f"Report of {state.name}", **reading, progress=not quiet)
+    if as_json:
+        return json.dumps({"state": str(state), "html": html and str(html), **as_data(layer)}, indent=2)
+    if quiet:
+        return ""
+    return as_text(layer) if html is None else f"{as_text(layer)}\n\nReport: {html}"
+
+
+@command("Example: fastnorm merge node-*.fastnorm.json --out all.fastnorm.json")
+def merge(
+    states: Annotated[list[Path], typer.Argument(metavar="STATE...", help="State files of different rows.")],
+    out: options.OutState,
+    quiet: options.Quiet = False,
+    as_json: AsJson = False,
+    force: options.Force = False,
+) -> str:
+    """Add up what several states have learned, each from rows of its own, exactly."""
+    from fastnorm.files._destination import check_destination
+    from fastnorm.normalization import Normalization
+
+    check_destination(out, *states, overwrite=force)
+    if len({state.resolve() for state in states}) < len(states):
+        raise ValueError("a state is named twice, and its rows would be counted twice; name each once")
+    layer = Normalization.load(states[0])
+    for state in states[1:]:
+        try:
+            layer.merge(Normalization.load(state))
+        except ValueError as error:
+            raise ValueError(f"{state}: {error}") from error
+    layer.save(out)
+    if as_json:
+        return json.dumps({"states": list(map(str, states)), "state": str(out), **as_data(layer)}, indent=2)
+    return "" if quiet else f"{as_text(layer)}\n\nState file: {out}"
+
+
+@command("Example: fastnorm recover big.npy")
+def recover(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Files, or folders with all that is below.")],
+    roll_back: Annotated[
+        bool, typer.Option("--roll-back", help="Bring back what the file held, where that is still possible.")
+    ] = False,
+    quiet: options.Quiet = False,
+    as_json: AsJson = False,
+) -> str:
+    """Complete runs in place that were stopped, from their journals."""
+    from fastnorm.files import recover
+
+    found = [name for path in paths for name in recover(path, roll_back=roll_back, progress=not quiet)]
+    if as_json:
+        return json.dumps({"recovered": found}, indent=2)
+    if quiet:
+        return ""
+    word = "Rolled back" if roll_back else "Completed"
+    return "\n".join(f"{word}: {name}" for name in found) or "There is nothing to recover."
