@@ -1,13 +1,11 @@
 """The laws of the command line, most of them seen from outside: real files, real processes."""
 
 import csv
-import io
 import json
 import os
 import signal
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 from fractions import Fraction
 from pathlib import Path
 
@@ -16,53 +14,14 @@ import numpy as np
 import pyarrow
 import pyarrow.csv
 import pytest
+from commands import ROOT, files, fine, quick, run, start
 from pyarrow import parquet
 
-from fastnorm import Normalization, cli, report
+from fastnorm import Normalization, report
+from fastnorm.cli import _app
 
-ROOT = Path(__file__).resolve().parents[1]
 WEATHER = ROOT / "docs" / "data" / "weather.csv"
 SMALL = "name,x,y\na,1,10\nb,3,\n"
-
-
-def start(*words, **environment):
-    """A process of `python -m fastnorm`; None removes a variable."""
-    merged = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "1", **environment}
-    return subprocess.Popen(
-        [sys.executable, "-m", "fastnorm", *map(str, words)],
-        env={name: value for name, value in merged.items() if value is not None},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-    )
-
-
-def run(*words, **environment):
-    """Status, output and errors of a process of `python -m fastnorm`."""
-    process = start(*words, **environment)
-    output, errors = process.communicate(timeout=300)
-    return process.returncode, output, errors
-
-
-def fine(*words, **environment):
-    status, output, errors = run(*words, **environment)
-    assert (0, "") == (status, errors)
-    return output
-
-
-def quick(*words):
-    """The same as `run` without a new process."""
-    output, errors = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
-    with redirect_stdout(output), redirect_stderr(errors), pytest.raises(SystemExit) as end:
-        cli.app(list(map(str, words)), prog_name="fastnorm")
-    output.seek(0)
-    errors.seek(0)
-    return end.value.code, output.read(), errors.read()
-
-
-def files(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def columns_of(path):
@@ -197,10 +156,11 @@ def test_json_is_all_there_is_and_quiet_is_nothing(folder):
     data = json.loads(output)
     assert 0 == status
     assert {
-        "file": "t.csv",
+        "sources": ["t.csv"],
         "out": "o.csv",
         "state": "o.fastnorm.json",
         "left_out": ["c"],
+        "skipped": [],
         "rows": 2,
         "features": [
             {"feature": "a", "count": 2, "missing": 0, "mean": 2.0, "std": 1.0},
@@ -289,9 +249,9 @@ def test_words_that_are_not_understood_have_status_2(words, folder):
 def test_a_bug_keeps_its_traceback():
     """Only words that fastnorm chose become one line; an accident is shown whole."""
     with pytest.raises(TypeError, match="has no len"):
-        cli._status(lambda: report.statistics_table({"feature": 5}))
+        _app._status(lambda: report.statistics_table({"feature": 5}))
     with pytest.raises(ValueError, match="invalid literal"):
-        cli._status(lambda: str(int("x")))
+        _app._status(lambda: str(int("x")))
 
 
 @pytest.mark.parametrize(

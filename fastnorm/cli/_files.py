@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,9 @@ from fastnorm.cli._texts import as_data, as_text, shown
 
 if TYPE_CHECKING:
     from fastnorm.normalization import Normalization
+
+
+WORTH = 10.0  # seconds of a scan from which on it is worth to go on with it after an error
 
 
 @command("Example: fastnorm adapt shards/ --columns temp,humid --out train.fastnorm.json")
@@ -80,6 +84,8 @@ def normalize(
     from fastnorm.normalization import Normalization
 
     target = _target(sources, out, in_place)
+    if out is not None and not out.is_dir():  # before anything is read
+        check_destination(out, *_local(sources), overwrite=force)
     how = options.reading(columns, axis, key, raw)
     if use is None:
         state = state or _state_beside(target)
@@ -96,11 +102,16 @@ def normalize(
         layer, skipped = _learned(sources, state, how, threads, skip_bad, quiet, in_place)
     how.pop("axis")
     bad = {name for name, _ in skipped}
-    _write(layer, sources, out, how, skipped if skip_bad else None, bad, quiet, overwrite=force, again=again)
-    if use is None:
-        assert state is not None
+    try:
+        _write(layer, sources, out, how, skipped if skip_bad else None, bad, quiet, overwrite=force, again=again)
+    except BaseException:
+        if state is not None and not in_place:
+            _pending(state).unlink(missing_ok=True)
+        raise
+    if state is not None:
         _pending(state).replace(state)
-    files = {"sources": sources, "out": None if out is None else str(out), "state": str(state or use)}
+    files: dict[str, Any] = {"sources": sources, "out": None if out is None else str(out), "state": str(state or use)}
+    files["left_out"] = _untouched(sources, layer)
     return _answer(layer, files, skipped, quiet, as_json)
 
 
@@ -129,18 +140,8 @@ def inverse(
         return _plan(sources, f"turn back into {out}" if out else "turn back in place", as_json)
     how = {"columns": options.names(columns), "key": key, "raw": options.layout(raw)}
     skipped: options.Skipped = []
-    _write(
-        layer,
-        sources,
-        out,
-        how,
-        skipped if skip_bad else None,
-        set(),
-        quiet,
-        overwrite=force,
-        again=again,
-        inverse=True,
-    )
+    bad = skipped if skip_bad else None
+    _write(layer, sources, out, how, bad, set(), quiet, overwrite=force, again=again, inverse=True)
     files = {"sources": sources, "out": None if out is None else str(out), "state": str(state)}
     return _answer(layer, files, skipped, quiet, as_json)
 
@@ -178,14 +179,14 @@ def _adapted(
     from fastnorm.files import adapt_files
 
     skipped: options.Skipped = []
-    layer = adapt_files(
-        sources,
-        **how,
-        threads=threads,
-        checkpoint=state.with_name(f".{state.name}.scan"),
-        skipped=skipped if skip_bad else None,
-        progress=not quiet,
-    )
+    scan, start = state.with_name(f".{state.name}.scan"), time.monotonic()
+    resumed, bad = scan.exists(), skipped if skip_bad else None
+    try:
+        layer = adapt_files(sources, **how, threads=threads, checkpoint=scan, skipped=bad, progress=not quiet)
+    except BaseException:
+        if not resumed and time.monotonic() - start < WORTH:
+            scan.unlink(missing_ok=True)
+        raise
     return layer, skipped
 
 
@@ -244,6 +245,19 @@ def _plan(sources: Sequence[str], what: str, as_json: bool) -> str:
     return "\n".join([f"Would {what}:", *lines])
 
 
+def _untouched(sources: Sequence[str], layer: Normalization) -> list[str]:
+    """The columns of the first table that are no features."""
+    from fastnorm.files._formats import TABLES, format_of
+    from fastnorm.files._shards import shards
+    from fastnorm.files._tables import open_table
+
+    place = shards(list(sources))[0].place
+    if layer.feature_names is None or format_of(place) not in TABLES:
+        return []
+    with open_table(place, layer.feature_names) as table:
+        return [name for name in table.names if name not in table.columns]
+
+
 def _answer(
     layer: Normalization, files: dict[str, Any], skipped: options.Skipped, quiet: bool, as_json: bool
 ) -> str | Partly:
@@ -254,7 +268,9 @@ def _answer(
     elif quiet:
         text = "\n".join(lines)
     else:
-        words = {"out": "Normalized data", "state": "State file"}
-        lines += [f"{word}: {files[name]}" for name, word in words.items() if files.get(name)]
-        text = "\n".join([as_text(layer), "", *map(shown, lines)])
+        if "left_out" in files:
+            lines.append(f"Left as they were: {', '.join(map(shown, files['left_out'])) or 'none'}")
+        words = {"out": "Normalized data:   ", "state": "State file:        "}
+        lines += [word + files[name] for name, word in words.items() if files.get(name)]
+        text = "\n".join([as_text(layer), "", *lines])
     return Partly(text) if skipped else text

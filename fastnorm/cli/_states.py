@@ -44,7 +44,8 @@ def report(
         reading: dict[str, Any] = {"columns": options.names(columns), "key": key, "raw": options.layout(raw)}
         write_report(layer, html, data or None, title=f"Report of {state.name}", **reading, progress=not quiet)
     if as_json:
-        return json.dumps({"state": str(state), "html": html and str(html), **as_data(layer)}, indent=2)
+        page = {} if html is None else {"html": str(html)}
+        return json.dumps({"state": str(state), **page, **as_data(layer)}, indent=2)
     if quiet:
         return ""
     return as_text(layer) if html is None else f"{as_text(layer)}\n\nReport: {html}"
