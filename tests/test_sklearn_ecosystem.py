@@ -1,6 +1,5 @@
 """Laws of fastnorm.sklearn.StandardScaler among scikit-learn's other parts, and where scikit-learn is wrong."""
 
-import os
 import warnings
 
 import numpy as np
@@ -9,7 +8,6 @@ import polars as pl
 import pytest
 import scipy.sparse
 import sklearn
-from processes import run_python
 from sklearn.callback.tests._utils import RecordingCallback
 from sklearn.compose import ColumnTransformer, TransformedTargetRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -123,27 +121,6 @@ def test_callbacks_are_told(verb):
     with pytest.raises(ValueError, match="infinity"):
         getattr(scaler, verb)(np.full((2, 3), np.inf))
     assert [2, 2, 1, 2] == [callback.count_hooks(hook) for hook in hooks]
-
-
-def test_arrays_of_other_libraries_are_scikit_learns():
-    """With array_api_dispatch a tensor gives tensors, by scikit-learn's code; without, an array as any array-like."""
-    printed = run_python(
-        """
-        import numpy as np, sklearn, torch
-        from fastnorm.sklearn import StandardScaler
-        x = torch.tensor([[1.0], [3.0]], dtype=torch.float64)
-        scaler = StandardScaler().partial_fit(x.numpy())
-        print(type(scaler.transform(x)).__name__)
-        with sklearn.config_context(array_api_dispatch=True):
-            z = scaler.fit(x).partial_fit(x).transform(x)
-            print(type(z).__name__, type(scaler.mean_).__name__, *z.flatten().tolist())
-            print(*scaler.inverse_transform(z).flatten().tolist())
-        print(*scaler.transform(x.numpy()).ravel())
-        """,
-        environment=os.environ | {"SCIPY_ARRAY_API": "1"},
-        timeout=300,
-    )
-    assert ["ndarray", "Tensor", "Tensor", "-1.0", "1.0", "1.0", "3.0", "-1.0", "1.0"] == printed
 
 
 # Where scikit-learn is wrong: each law first shows that it is

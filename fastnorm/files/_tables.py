@@ -169,6 +169,7 @@ def open_table(place: Place, columns: Iterable[str] | None) -> Iterator[Table]:
     """
     kind = format_of(place)
     _need_pyarrow()
+    Opened: type[TableFile]
     if kind == "parquet":
         from fastnorm.files.parquet import ParquetTable as Opened
     elif kind == "arrow":
@@ -184,6 +185,7 @@ def open_table(place: Place, columns: Iterable[str] | None) -> Iterator[Table]:
 def create_table(new: Path, target: Path, schema: Any, like: TableFile) -> TableWriter:
     """Make the file ``new``, in the format that the name of ``target`` says."""
     kind = format_of(Place.of(target))
+    Created: type[TableWriter]
     if kind == "parquet":
         from fastnorm.files.parquet import ParquetWriter as Created
     elif kind == "arrow":

@@ -57,7 +57,8 @@ class ParquetTable(TableFile):
 
     def _runs(self, rows: int) -> Iterator[list[int]]:
         """Row groups that are read together: several small ones, or a single one of any size."""
-        run, total = [], 0
+        run: list[int] = []
+        total = 0
         for group in range(self._file.num_row_groups):
             more = self._file.metadata.row_group(group).num_rows
             if not more:
