@@ -39,7 +39,7 @@ def histograms(
 
     Parameters
     ----------
-    layer : Normalization
+    layer : fastnorm.Normalization
         What the data are measured with. A feature that it has seen no values of has no bins.
     data : array_like, or path, URL or iterable of them
         Data with the features of the layer, in memory or in files.

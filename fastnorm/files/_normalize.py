@@ -49,7 +49,7 @@ def normalize_files(
         The new file; of several files a folder, in which they keep their names. None works in place, for formats that
         allow it: a run that was stopped goes on with the same call, whatever stopped it. Of several files, those that
         this very layer has finished count as done, unless that is all of them.
-    layer : Normalization
+    layer : fastnorm.Normalization
         What to apply.
     inverse : bool
         Turn z-scores back.

@@ -33,7 +33,7 @@ def write_report(
 
     Parameters
     ----------
-    layer : Normalization
+    layer : fastnorm.Normalization
         An adapted layer.
     path : path
         Where the page goes; a file that exists is replaced.
