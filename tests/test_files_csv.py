@@ -132,7 +132,9 @@ def test_a_whole_number_is_never_rounded_in_silence(text, path):
 @pytest.mark.parametrize("text", ["1.5\n9007199254740992", "36893488147419103232", "1e300\n4503599627370496"])
 def test_large_numbers_that_float64_holds_are_fine(text, path):
     """What is exact needs no error."""
-    assert Moments.of(np.array([[float(x)] for x in text.split()])) == adapt_files(written(path, f"x\n{text}\n")).moments
+    assert (
+        Moments.of(np.array([[float(x)] for x in text.split()])) == adapt_files(written(path, f"x\n{text}\n")).moments
+    )
 
 
 @pytest.mark.parametrize("word", ["", " ", "NA", "NaN", "nan", "null", "NULL", "N/A", "#N/A", '""'])
@@ -172,7 +174,12 @@ def test_a_wide_table_is_read_and_written(path, tmp_path, monkeypatch):
     """Thousands of columns and rows longer than a block are nothing special."""
     monkeypatch.setattr(csv_module, "BLOCK", 1 << 10)
     x = np.random.default_rng(0).normal(size=(3, 5000))
-    written(path, "\n".join([",".join(f"feature number {i}" for i in range(5000)), *(",".join(map(repr, r)) for r in x.tolist())]))
+    written(
+        path,
+        "\n".join(
+            [",".join(f"feature number {i}" for i in range(5000)), *(",".join(map(repr, r)) for r in x.tolist())]
+        ),
+    )
     layer = adapt_files(path)
     assert Moments.of(x) == layer.moments
     normalize_files(path, tmp_path / "new.csv", layer)
@@ -185,7 +192,11 @@ def test_the_same_table_gives_the_same_bytes(path, tmp_path):
     for name in ("one.csv.gz", "two.csv.gz", "plain.csv"):
         normalize_files(path, tmp_path / name, SAME, columns=["a"])
     assert (tmp_path / "one.csv.gz").read_bytes() == (tmp_path / "two.csv.gz").read_bytes()
-    assert b"a,b\n1,x\n" == gzip.decompress((tmp_path / "one.csv.gz").read_bytes()) == (tmp_path / "plain.csv").read_bytes()
+    assert (
+        b"a,b\n1,x\n"
+        == gzip.decompress((tmp_path / "one.csv.gz").read_bytes())
+        == (tmp_path / "plain.csv").read_bytes()
+    )
 
 
 # Which columns are features

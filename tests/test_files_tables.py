@@ -54,7 +54,9 @@ def as_array(path, names="abcd"):
     if path.suffix in (".csv", ".tsv", ".gz"):
         with (gzip.open if path.suffix == ".gz" else open)(path, "rt", encoding="utf-8", newline="") as file:
             head, *rows = csv.reader(file, delimiter="\t" if ".tsv" in path.name else ",", strict=True)
-        return np.array([[float(row[head.index(name)] or "nan") for name in names] for row in rows]).reshape(-1, len(names))
+        return np.array([[float(row[head.index(name)] or "nan") for name in names] for row in rows]).reshape(
+            -1, len(names)
+        )
     table = pq.read_table(path) if path.suffix in (".parquet", ".pq") else pa.feather.read_table(path)
     return np.stack([table.column(name).to_numpy() for name in names], 1)
 
@@ -91,7 +93,7 @@ def column(path, name):
 
 @each_format
 def test_fifty_shards_in_any_order_are_one_file(tmp_path, x, words, writer):
-    """However the rows are split over files and folders, and however their columns are ordered, the bits are the same."""
+    """However the rows are split over files and folders, and in whatever order their columns, the bits are the same."""
     rng, table = np.random.default_rng(1), table_of(x, note=words)
     cuts = np.sort(rng.integers(0, 61, 49))
     paths = []
@@ -137,9 +139,10 @@ def test_a_scan_that_was_stopped_goes_on_within_a_file(tmp_path, x, writer, monk
         if len(count) == 4:
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(_checkpoint.Checkpoint, "add", stopped)
+    monkeypatch.setattr(_checkpoint.Checkpoint, "add", stopped)
+    with pytest.raises(KeyboardInterrupt):
         adapt_files(path, checkpoint=kept)
+    monkeypatch.setattr(_checkpoint.Checkpoint, "add", add)
     assert 4 == json.loads(kept.read_text("utf-8"))["steps"]
     rows = []
     of = Moments.of
@@ -229,7 +232,9 @@ def test_the_index_of_pandas_is_no_feature(tmp_path):
     layer = adapt_files(tmp_path / "t.parquet")
     assert ("x",) == layer.feature_names
     normalize_files(tmp_path / "t.parquet", tmp_path / "z.parquet", layer)
-    pd.testing.assert_frame_equal(pd.DataFrame({"x": [-1.0, 1.0]}, index=[7, 9]), pd.read_parquet(tmp_path / "z.parquet"))
+    pd.testing.assert_frame_equal(
+        pd.DataFrame({"x": [-1.0, 1.0]}, index=[7, 9]), pd.read_parquet(tmp_path / "z.parquet")
+    )
     assert [8.0] == adapt_files(tmp_path / "t.parquet", columns=["__index_level_0__"]).mean.tolist()
 
 
@@ -288,7 +293,7 @@ def test_numbers_here_and_text_there_are_an_error(tmp_path):
     parquet(tmp_path / "a.parquet", pa.table({"x": [1], "y": [1]}))
     parquet(tmp_path / "b.parquet", pa.table({"x": [1], "y": ["1"]}))
     for order in ("ab", "ba"):
-        with pytest.raises(ValueError, match="does not have the columns .*: numeric in one only 'y'"):
+        with pytest.raises(ValueError, match=r"does not have the columns .*: numeric in one only 'y'"):
             adapt_files([tmp_path / f"{name}.parquet" for name in order])
 
 
@@ -316,7 +321,10 @@ def test_tables_of_nothing_are_errors(tmp_path, writer):
     layer = adapt_files([empty, full])
     assert [1.5] == layer.mean.tolist()
     normalize_files(empty, tmp_path / "new.parquet", layer)
-    assert (["a"], 0) == (pq.read_table(tmp_path / "new.parquet").column_names, len(pq.read_table(tmp_path / "new.parquet")))
+    assert (["a"], 0) == (
+        pq.read_table(tmp_path / "new.parquet").column_names,
+        len(pq.read_table(tmp_path / "new.parquet")),
+    )
     words = written(tmp_path, writer, pa.table({"s": ["x"], "t": ["y"]}), "words")
     with pytest.raises(ValueError, match=r"words\.\w+ has no numeric columns; its columns are 's', 't'"):
         adapt_files(words)

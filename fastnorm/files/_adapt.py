@@ -41,7 +41,8 @@ def adapt_files(
     source : path, URL or iterable of them
         Files, folders (all data files below them) or patterns with ``*``. The result does not depend on their order.
     columns : sequence of str, optional
-        The columns of tables that are features. By default every numeric one.
+        The columns of tables that are features, in this order. By default every numeric one: of text, those that read
+        as numbers in all files. They become the ``feature_names`` of the layer.
     axis : int, tuple of int or None
         Axes of arrays that are kept, as for `Normalization`.
     key : str, optional
@@ -101,7 +102,9 @@ def adapt_files(
     if done.total is None or not done.total.moments.rows:
         raise ValueError("none of the files could be read" if skipped else "the files hold no rows")
     if (total := done.total.settled()) is None:
-        raise ValueError(f"the files have no numeric columns; their columns are {listed(list(done.total.columns or ()))}")
+        raise ValueError(
+            f"the files have no numeric columns; their columns are {listed(list(done.total.columns or ()))}"
+        )
     layer = Normalization.from_moments(total.moments, axis=axis, threads=threads, **settings)
     if total.names and total.moments.shape:
         layer.feature_names = total.names

@@ -52,7 +52,9 @@ class Part:
         if self.columns is None or (not self.moments.shape and None not in self.columns.values()):
             return self
         if not self.moments.shape:
-            raise ValueError("with axis=None only columns are taken that are sure to be numeric; name them: columns=[...]")
+            raise ValueError(
+                "with axis=None only columns are taken that are sure to be numeric; name them: columns=[...]"
+            )
         moments = self.moments
         given = dict(zip(self.names, (moments.missing < moments.rows).tolist(), strict=True))
         columns = {name: kind if kind is not None else given[name] for name, kind in self.columns.items()}
