@@ -231,7 +231,7 @@ def test_some_columns_are_features_only_when_asked_for(text, name, values, path)
     ("text", "columns", "words"),
     [
         ("", None, "table.csv is damaged, or no CSV file .*empty"),
-        ("a,b\n", None, "the files hold no rows"),
+        ("a,b\n", None, "there are no rows to learn from"),
         ("a,b\nx,y\n", None, "table.csv has no numeric columns; its columns are 'a', 'b'"),
         ("a,b\n1\n", None, "table.csv is damaged, or no CSV file .*Expected 2 columns, got 1: 1"),
         ("a,a\n1,2\n", None, "table.csv has several columns named 'a'; rename them"),

@@ -96,7 +96,7 @@ def test_a_damaged_table_is_named_or_read_as_it_is(tmp_path, writer):
         path.write_bytes(damaged(data, rng))
         found = answer(lambda: adapt_files(path, columns=["a", "b"], inf="omit").moments)  # noqa: B023
         if isinstance(found, str):
-            assert path.name in found or "the files hold no rows" in found
+            assert path.name in found
             refused += 1
         elif (columns := read_whole(path)) is not None:
             assert found == Moments.of(pa.table(dict(zip("ab", columns, strict=True))))

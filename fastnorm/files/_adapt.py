@@ -99,12 +99,11 @@ def adapt_files(
             except BaseException:
                 done.save()
                 raise
+    names = ", ".join(shard.place.name for shard in found[:3]) + (", ..." if len(found) > 3 else "")
     if done.total is None or not done.total.moments.rows:
-        raise ValueError("none of the files could be read" if skipped else "the files hold no rows")
+        raise ValueError(f"{names}: none could be read" if skipped else f"{names}: there are no rows to learn from")
     if (total := done.total.settled()) is None:
-        raise ValueError(
-            f"the files have no numeric columns; their columns are {listed(list(done.total.columns or ()))}"
-        )
+        raise ValueError(f"{names}: no numeric columns among {listed(list(done.total.columns or ()))}")
     layer = Normalization.from_moments(total.moments, axis=axis, threads=threads, **settings)
     if total.names and total.moments.shape:
         layer.feature_names = total.names

@@ -12,7 +12,7 @@ T = TypeVar("T")
 _END = object()
 
 
-def ahead(items: Iterable[T], depth: int = 2) -> Generator[T, None, None]:
+def ahead(items: Iterable[T], depth: int = 1) -> Generator[T, None, None]:
     """Yield ``items``, of which a thread of its own takes up to ``depth`` before they are asked for.
 
     What the iteration of ``items`` raises is raised here, in its place. When the caller stops, so does the thread.

@@ -14,8 +14,7 @@ from fastnorm import _layout
 
 Region = tuple[slice, ...]
 
-REGION = 1 << 25  # bytes that are read, changed and written at once: far above the cost of a call, far below memory
-LARGEST = 2 * REGION  # of a region that chunks force: four are in memory at a time
+REGION = 1 << 25  # bytes that are read, changed and written at once: far above the cost of a call; three are in memory
 WIDEST = 1 << 32  # bytes of one row
 
 
@@ -89,7 +88,7 @@ def chosen(name: str, key: str | None, found: Collection[str]) -> str:
 def regions(file: ArrayFile, axis: int | tuple[int, ...] | None) -> Iterator[Region]:
     """Cut an array along the axes that are reduced, at the borders of chunks, into parts of about ``REGION`` bytes.
 
-    Chunks of which a row takes more than ``LARGEST`` bytes are cut as well, and read several times.
+    Chunks of which a row takes more than that are cut as well, and read several times.
 
     Raises
     ------
@@ -109,7 +108,7 @@ def regions(file: ArrayFile, axis: int | tuple[int, ...] | None) -> Iterator[Reg
         )
     steps = [max(1, min(grid[index], file.shape[index])) for index in reduced]
     for place, step in enumerate(steps):
-        steps[place] = max(1, min(step, LARGEST * step // (whole * math.prod(steps))))
+        steps[place] = max(1, min(step, REGION * step // (whole * math.prod(steps))))
     units = [-(-file.shape[index] // step) for index, step in zip(reduced, steps, strict=True)]
     most = max(1, REGION // (whole * math.prod(steps)))
     for ranges in _layout.ranges(tuple(units), most):

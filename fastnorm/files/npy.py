@@ -21,7 +21,7 @@ from fastnorm.files._errors import border
 from fastnorm.files._place import Place
 
 _PAGE = mmap.ALLOCATIONGRANULARITY
-_RUNS = 4096  # pieces of a region that are fetched by name; smaller ones come with the pages around them
+_NEAR = 1 << 24  # bytes from end to end
 
 
 class Mapped(ArrayFile):
@@ -54,15 +54,23 @@ class Mapped(ArrayFile):
         self.array = flat[offset - start :].view(dtype).reshape(shape, order="F" if order == "F" else "C")
 
     def read(self, region: Region) -> NDArray[Any]:
-        """A view of the file."""
+        """A view of the file, or a copy where the region does not lie together."""
         part: NDArray[Any] = self.array[region]
-        for run in _runs(part, _RUNS):
-            self._advise(run, "MADV_WILLNEED")
-        return part
+        if _lies_together(part):
+            self._advise(part, "MADV_WILLNEED")
+            return part
+        result = np.empty_like(part)
+        for index in _pieces(part):
+            result[index] = part[index]
+            self._advise(part[index], "MADV_DONTNEED")
+        return result
 
     def write(self, region: Region, values: NDArray[Any]) -> None:
         """Copy the values into the file."""
-        self.array[region] = values
+        part = self.array[region]
+        for index in _pieces(part):
+            part[index] = values[index]
+            self._advise(part[index], "MADV_DONTNEED")
 
     def done(self, region: Region) -> None:
         """Give the pages of a region back, so that a file of any size takes little memory."""
@@ -86,15 +94,27 @@ class Mapped(ArrayFile):
         self._map, self.array = None, np.empty((0,) * len(self.shape), self.dtype)
 
 
-def _runs(part: NDArray[Any], most: int) -> Iterator[NDArray[Any]]:
-    """The pieces of an array that lie together, in memory; none if they are more than ``most``."""
-    if part.flags.c_contiguous or part.flags.f_contiguous:
-        yield part
+def _lies_together(part: NDArray[Any]) -> bool:
+    return part.flags.c_contiguous or part.flags.f_contiguous
+
+
+def _pieces(part: NDArray[Any], before: tuple[slice, ...] | None = None) -> Iterator[tuple[slice, ...]]:
+    """Indexes of what lies together or near, so that pages can be given back before the next piece brings others.
+
+    A run of some kilobytes may bring 2 MB of the file into memory.
+    """
+    whole = before or (slice(None),) * part.ndim
+    found = part[whole]
+    low, high = byte_bounds(found)
+    if high - low <= _NEAR or _lies_together(found):
+        yield whole
         return
-    outer = int(np.argmax(part.strides))
-    if (length := part.shape[outer]) <= most:
-        for index in range(length):
-            yield from _runs(np.moveaxis(part, outer, 0)[index], most // length)
+    outer = int(np.argmax([stride * (n > 1) for stride, n in zip(found.strides, found.shape, strict=True)]))
+    first, length = whole[outer].start or 0, found.shape[outer]
+    step = max(1, length * _NEAR // (high - low))
+    for start in range(first, first + length, step):
+        stop = min(start + step, first + length)
+        yield from _pieces(part, (*whole[:outer], slice(start, stop), *whole[outer + 1 :]))
 
 
 def check_size(file: ArrayFile, have: int, offset: int = 0) -> None:

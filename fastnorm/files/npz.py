@@ -31,10 +31,9 @@ class _Stored(Mapped):
 
     def read(self, region: Region) -> NDArray[Any]:
         """A view of the file, checked: up to its end if it comes next, all the rest if it does not."""
-        part = super().read(region)
-        low, high = (bound - byte_bounds(self.array)[0] for bound in byte_bounds(part))
+        low, high = (bound - byte_bounds(self.array)[0] for bound in byte_bounds(self.array[region]))
         self._check(high if low <= self._checked else self._size)
-        return part
+        return super().read(region)
 
     def _check(self, end: int) -> None:
         flat = self.array.reshape(-1, order="A").view(np.uint8)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnorm.files._arrays import LARGEST, ArrayFile, Region, chosen
+from fastnorm.files._arrays import REGION, ArrayFile, Region, chosen
 from fastnorm.files._errors import border
 from fastnorm.files._place import Place, install
 
@@ -36,7 +36,7 @@ class ZarrArray(ArrayFile):
         self.array, self._folder = array, folder
         self.chunks = array.shards or array.chunks
         size = math.prod(self.chunks) * self.dtype.itemsize
-        self._limits = {"async.concurrency": max(1, min(10, LARGEST // max(1, size)))}  # chunks in memory at a time
+        self._limits = {"async.concurrency": max(1, min(10, REGION // max(1, size)))}  # chunks in memory at a time
         self._written: list[Region] = []
 
     def read(self, region: Region) -> NDArray[Any]:
