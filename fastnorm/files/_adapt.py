@@ -43,7 +43,8 @@ def adapt_files(
     source : path, URL or iterable of them
         Files, folders (all data files below them) or patterns with ``*``. The result does not depend on their order.
     columns : sequence of str, optional
-        The columns of tables that are features. By default every numeric one.
+        The columns of tables that are features, in this order. By default every numeric one: of text, those that read
+        as numbers in all files. They become the ``feature_names`` of the layer.
     axis : int, tuple of int or None
         Axes of arrays that are kept, as for `Normalization`.
     key : str, optional
@@ -102,13 +103,11 @@ def adapt_files(
             except BaseException:
                 done.save()
                 raise
+    given = ", ".join(shard.place.name for shard in found[:3]) + (", ..." if len(found) > 3 else "")
     if done.total is None or not done.total.moments.rows:
-        given = ", ".join(shard.place.name for shard in found[:3]) + (", ..." if len(found) > 3 else "")
         raise ValueError(f"{given}: none could be read" if skipped else f"{given}: there are no rows to learn from")
     if (total := done.total.settled()) is None:
-        raise ValueError(
-            f"{found[0].place.name}: there are no numeric columns, but {listed(list(done.total.columns or ()))}"
-        )
+        raise ValueError(f"{given}: no numeric columns among {listed(list(done.total.columns or ()))}")
     layer = Normalization.from_moments(total.moments, axis=axis, threads=threads, **settings)
     if total.names and total.moments.shape:
         layer.feature_names = total.names

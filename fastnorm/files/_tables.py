@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -33,11 +33,13 @@ class TableFile(ABC):
     codec: str | None = None  # compression and rows of a group, where the format has them
     group: int | None = None
 
-    def __init__(self, name: str, schema: Any) -> None:
-        self.name, self.schema = name, schema
+    schema: Any  # of pyarrow
+
+    def __init__(self, place: Place) -> None:
+        self.name = place.name
 
     @abstractmethod
-    def read(self, names: Sequence[str], done: int) -> Iterator[Any]:
+    def read(self, names: Sequence[str], done: int) -> Generator[Any, None, None]:
         """Tables of these columns, one after the other without the first ``done``, at least one if that is 0."""
 
     def close(self) -> None:  # noqa: B027
@@ -45,7 +47,10 @@ class TableFile(ABC):
 
 
 class TableWriter(ABC):
-    """A new file that takes tables of one schema, one after the other."""
+    """A new file that takes tables of one schema, one after the other; ``like`` is the table that is read."""
+
+    @abstractmethod
+    def __init__(self, new: Path, target: Path, schema: Any, like: TableFile) -> None: ...
 
     @abstractmethod
     def write(self, table: Any) -> None:
@@ -97,7 +102,7 @@ class Table:
             for field in self.file.schema
         }
 
-    def batches(self, done: int = 0) -> Iterator[tuple[Any, Columns]]:
+    def batches(self, done: int = 0) -> Generator[tuple[Any, Columns], None, None]:
         """Tables of the features, and what is known of the columns by then; without the first ``done``."""
         columns = dict(self.columns)
         for batch in self._read([name for name, kind in columns.items() if kind is not False], done):
@@ -119,7 +124,7 @@ class Table:
     def _read(self, names: Sequence[str], done: int) -> Iterator[Any]:
         if not names:
             raise ValueError(f"{self.file.name} has no numeric columns; its columns are {listed(self.names)}")
-        with closing(self.file.read(names, done)) as batches:  # type: ignore[type-var]
+        with closing(self.file.read(names, done)) as batches:
             while True:
                 with border(self.file.name, self.file.what):
                     if (batch := next(batches, None)) is None:
@@ -169,15 +174,15 @@ def open_table(place: Place, columns: Iterable[str] | None) -> Iterator[Table]:
     """
     kind = format_of(place)
     _need_pyarrow()
-    Opened: type[TableFile]
+    opened: type[TableFile]
     if kind == "parquet":
-        from fastnorm.files.parquet import ParquetTable as Opened
+        from fastnorm.files.parquet import ParquetTable as opened
     elif kind == "arrow":
-        from fastnorm.files.arrow import ArrowTable as Opened
+        from fastnorm.files.arrow import ArrowTable as opened
     else:
-        from fastnorm.files.csv import CsvTable as Opened
-    with border(place.name, Opened.what):
-        file = Opened(place)
+        from fastnorm.files.csv import CsvTable as opened
+    with border(place.name, opened.what):
+        file = opened(place)
     with closing(file):
         yield Table(file, None if columns is None else checked_columns(columns))
 
@@ -185,16 +190,16 @@ def open_table(place: Place, columns: Iterable[str] | None) -> Iterator[Table]:
 def create_table(new: Path, target: Path, schema: Any, like: TableFile) -> TableWriter:
     """Make the file ``new``, in the format that the name of ``target`` says."""
     kind = format_of(Place.of(target))
-    Created: type[TableWriter]
+    created: type[TableWriter]
     if kind == "parquet":
-        from fastnorm.files.parquet import ParquetWriter as Created
+        from fastnorm.files.parquet import ParquetWriter as created
     elif kind == "arrow":
-        from fastnorm.files.arrow import ArrowWriter as Created
+        from fastnorm.files.arrow import ArrowWriter as created
     elif kind == "csv":
-        from fastnorm.files.csv import CsvWriter as Created
+        from fastnorm.files.csv import CsvWriter as created
     else:
         raise ValueError(f"{target}: tables are written as Parquet, Arrow or CSV; choose one of .parquet, .arrow, .csv")
-    return Created(new, target, schema, like)
+    return created(new, target, schema, like)
 
 
 def transform_table(

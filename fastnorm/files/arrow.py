@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
@@ -24,6 +24,7 @@ class ArrowTable(TableFile):
     what = "Arrow file"
 
     def __init__(self, place: Place) -> None:
+        super().__init__(place)
         self._open = ExitStack()
         self._map: Any = None
         self._lies_in_map = False
@@ -38,7 +39,7 @@ class ArrowTable(TableFile):
                 self._source = pa.BufferReader(pa.py_buffer(self._map))
                 self._lies_in_map = True
                 self._lies_in_map = self._is_plain()
-            super().__init__(place.name, self._reader().schema)
+            self.schema = self._reader().schema
         except BaseException:
             self._open.close()
             raise
@@ -62,7 +63,7 @@ class ArrowTable(TableFile):
     def _batches(self, reader: Any) -> Iterator[Any]:
         return iter(reader) if self.is_stream else map(reader.get_batch, range(reader.num_record_batches))
 
-    def read(self, names: Sequence[str], done: int) -> Iterator[Any]:
+    def read(self, names: Sequence[str], done: int) -> Generator[Any, None, None]:
         """Tables of at most ``REGION`` bytes of numbers, of one batch each."""
         columns = list(names)
         rows = max(1, _arrays.REGION // (8 * len(columns)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ class CsvTable(TableFile):
     text = True
 
     def __init__(self, place: Place) -> None:
+        super().__init__(place)
         self._place = place
         self._delimiter = _delimiter(place.suffix)
         with ExitStack() as opened:
@@ -41,9 +42,9 @@ class CsvTable(TableFile):
             names = next((row for row in lines if row), None)
         if names is None:
             raise ValueError("it is empty")
-        super().__init__(place.name, pa.schema([(name, pa.string()) for name in names]))
+        self.schema = pa.schema([(name, pa.string()) for name in names])
 
-    def read(self, names: Sequence[str], done: int) -> Iterator[Any]:
+    def read(self, names: Sequence[str], done: int) -> Generator[Any, None, None]:
         """Tables of one block of text each."""
         nothing = not done
         for batch in self._batches(list(names)):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,12 @@ class ParquetTable(TableFile):
     what = "Parquet file"
 
     def __init__(self, place: Place) -> None:
+        super().__init__(place)
         self._raw = place.open()
         try:
             source = self._raw if place.path is None else pa.OSFile(str(place.path))
             self._file = pq.ParquetFile(source, buffer_size=_BUFFER, pre_buffer=False, page_checksum_verification=True)
-            super().__init__(place.name, self._file.schema_arrow)
+            self.schema = self._file.schema_arrow
         except BaseException:
             self._raw.close()
             raise
@@ -36,7 +37,7 @@ class ParquetTable(TableFile):
             self.group = first.num_rows
             self.codec = first.column(0).compression if first.num_columns else None
 
-    def read(self, names: Sequence[str], done: int) -> Iterator[Any]:
+    def read(self, names: Sequence[str], done: int) -> Generator[Any, None, None]:
         """Tables of at most ``REGION`` bytes of numbers."""
         file, columns = self._file, list(names)
         rows = max(1, _arrays.REGION // (8 * len(columns)))
