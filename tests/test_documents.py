@@ -1,4 +1,4 @@
-"""README.md and docs/ are run: every Python block, and every `fastnorm` command of the README."""
+"""README.md and docs/ are run: every Python block, and every `fastnorm` command."""
 
 import re
 import shlex
@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from sybil import Sybil
 from sybil.parsers.myst import PythonCodeBlockParser, SkipParser
+
+from fastnorm import cli
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
@@ -23,9 +25,9 @@ def blocks(document: Path, language: str) -> list[str]:
     return [block["text"] for block in found if block["language"].strip() == language]
 
 
-def commands() -> list[str]:
-    """The README's shell lines that run fastnorm, without what stands before `&&`."""
-    lines = "".join(blocks(ROOT / "README.md", "sh")).replace("\\\n", " ").splitlines()
+def commands(document: Path) -> list[str]:
+    """The shell lines of a document that run fastnorm, without what stands before `&&`."""
+    lines = "".join(blocks(document, "sh")).replace("\\\n", " ").splitlines()
     parts = [part.strip() for line in lines for part in line.split("&&")]
     return [part for part in parts if part.startswith("fastnorm ")]
 
@@ -48,11 +50,19 @@ def test_python_blocks_run(path, checkout):
     assert len(blocks(path, "python")) <= len(list(document))
 
 
-def test_the_commands_of_the_readme_run(checkout):
-    """The README's `fastnorm` lines run one after the other on the table in docs/data/."""
-    lines = commands()
-    assert any(line.startswith("fastnorm normalize ") for line in lines)
-    for line in lines:
+def test_every_command_is_shown():
+    """README shows the main job, and the page of the command line every command but `warmup`."""
+    assert any(line.startswith("fastnorm normalize ") for line in commands(ROOT / "README.md"))
+    shown = {line.split()[1] for line in commands(ROOT / "docs" / "cli.md")}
+    assert {command.callback.__name__ for command in cli.app.registered_commands} == shown | {"warmup"}
+
+
+@pytest.mark.parametrize(
+    "path", [path for path in DOCUMENTS if commands(path)], ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_commands_run(path, checkout):
+    """The `fastnorm` lines of a document run one after the other on the table in docs/data/."""
+    for line in commands(path):
         words = [sys.executable, "-m", "fastnorm", *shlex.split(line)[1:]]
         run = subprocess.run(words, check=False, capture_output=True, text=True, timeout=300)
         assert run.returncode == 0, f"{line}\n{run.stdout}{run.stderr}"
