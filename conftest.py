@@ -5,7 +5,7 @@ from importlib.util import find_spec
 
 _NEED = {
     "distributed": ["fastnorm/dask/*", "tests/test_dask*.py"],
-    "keras": ["fastnorm/_keras_batchnorm.py", "fastnorm/keras/*", "tests/test_*keras*.py"],
+    "keras": ["fastnorm/keras/*", "tests/test_*keras*.py"],
     "sklearn": [
         "fastnorm/sklearn.py",
         "fastnorm/dask/_scaler.py",

@@ -29,7 +29,7 @@ LEVELS = {
     **dict.fromkeys(("_arguments", "page", "policy", "report", "state"), 6),
     "_layer": 7,
     **dict.fromkeys(("normalization", "batchnorm"), 8),
-    **dict.fromkeys(("_warmup", "sklearn", "keras", "_keras_batchnorm", "torch", "onnx", "files"), 9),
+    **dict.fromkeys(("_warmup", "sklearn", "keras", "torch", "onnx", "files"), 9),
     **dict.fromkeys(("dask", "ray", "spark"), 10),
     **dict.fromkeys(("cli", "__main__"), 11),
 }
@@ -42,7 +42,7 @@ HOMES = {
     "ml_dtypes": {"_layout"},
     "sklearn": {"sklearn", "dask"},
     "scipy": {"sklearn"},
-    "keras": {"keras", "_keras_batchnorm"},
+    "keras": {"keras"},
     "torch": {"torch"},
     "onnx": {"onnx"},
     "dask": {"dask"},

@@ -11,18 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnorm import _layout, normalization
+from fastnorm.batchnorm import BatchNormalization
+from fastnorm.keras import batchnorm
 from fastnorm.keras.preset import FLOOR, Normalization
 
 
-def from_keras(layer: Any, *, count: int | None = None) -> Normalization:
-    """Return a fastnorm layer with the statistics of a ``keras.layers.Normalization``.
+def from_keras(layer: Any, *, count: int | None = None) -> Normalization | BatchNormalization:
+    """Return the fastnorm layer of a ``keras.layers.Normalization`` or ``BatchNormalization``.
 
     Parameters
     ----------
-    layer : keras.layers.Normalization
-        Fixed statistics stay fixed. Learned ones become learned ones of ``layer.count`` rows, which can be updated.
-        But Keras 3 does not write how many rows it saw: the count is 0 unless fastnorm set it. Since nothing can be
-        added to statistics of an unknown number of rows, they then become fixed ones.
+    layer : keras.layers.Normalization or keras.layers.BatchNormalization
+        Of batch normalization, parameters, moving averages and settings are taken; initializers, regularizers and
+        constraints stay behind. Fixed statistics stay fixed. Learned ones become learned ones of ``layer.count`` rows,
+        which can be updated. But Keras 3 does not write how many rows it saw: the count is 0 unless fastnorm set it.
+        Since nothing can be added to statistics of an unknown number of rows, they then become fixed ones.
     count : int, optional
         The number of rows that the layer learned from, where you know it better.
 
@@ -39,7 +42,9 @@ def from_keras(layer: Any, *, count: int | None = None) -> Normalization:
     >>> from_keras(keras.layers.Normalization(mean=1.0, variance=4.0))([[3.0]])
     array([[1.]], dtype=float32)
     """
-    _check(layer)
+    if hasattr(layer, "moving_mean"):
+        return batchnorm.from_keras(layer)
+    _check(layer, "keras.layers.Normalization or BatchNormalization")
     settings = {"axis": layer.axis, "invert": layer.invert, "name": layer.name, "dtype": layer.compute_dtype}
     if layer.input_mean is not None:
         made = Normalization(mean=np.asarray(layer.input_mean), variance=np.asarray(layer.input_variance), **settings)
@@ -55,20 +60,22 @@ def from_keras(layer: Any, *, count: int | None = None) -> Normalization:
     return made
 
 
-def to_keras(layer: normalization.Normalization, *, input_shape: Sequence[int | None] | None = None) -> Any:
-    """Return a ``keras.layers.Normalization``, built and with weights, that does what ``layer`` does.
+def to_keras(
+    layer: normalization.Normalization | BatchNormalization, *, input_shape: Sequence[int | None] | None = None
+) -> Any:
+    """Return a layer of Keras, built and with weights, that does what ``layer`` does.
 
     Parameters
     ----------
-    layer : fastnorm.Normalization
-        Adapted, or with a fixed mean and variance; without gamma and beta.
+    layer : fastnorm.Normalization or fastnorm.BatchNormalization
+        A Normalization is adapted, or has a fixed mean and variance, and has no gamma and beta.
     input_shape : tuple, optional
         Shape of the input with its rows, such as ``(None, 10, 3)``: needed where `axis` counts from the front, unless
         ``layer`` is a `fastnorm.keras.Normalization`, which remembers the shape of its data.
 
     Returns
     -------
-    keras.layers.Normalization
+    keras.layers.Normalization or keras.layers.BatchNormalization
         Keras holds weights in float32 (or its ``dtype``) and takes no standard deviation below 1e-7. A constant feature
         that ``layer`` only centres gets the variance 1.
 
@@ -86,6 +93,8 @@ def to_keras(layer: normalization.Normalization, *, input_shape: Sequence[int | 
     """
     import keras
 
+    if isinstance(layer, BatchNormalization):
+        return batchnorm.to_keras(layer, input_shape)
     if layer.affine:
         raise ValueError("Keras's Normalization has no gamma and beta; export a layer with affine=False")
     layer._check_adapted()
@@ -141,10 +150,10 @@ def adapt(layer: Any, data: Any, *, weights: Any = None) -> Any:
     return layer
 
 
-def _check(layer: Any) -> None:
+def _check(layer: Any, wanted: str = "keras.layers.Normalization") -> None:
     if not all(hasattr(layer, name) for name in ("axis", "input_mean", "finalize_state")):
         kind = f"{type(layer).__module__.split('.')[0]}'s {type(layer).__name__}"
-        raise TypeError(f"layer is {kind}, but keras.layers.Normalization is wanted; pass that layer of your model")
+        raise TypeError(f"layer is {kind}, but {wanted} is wanted; pass that layer of your model")
 
 
 def _input_shape(layer: Any) -> tuple[int | None, ...] | None:
