@@ -207,7 +207,7 @@ def test_an_exported_layer_saves_and_loads(convention, axis, shape, tmp_path):
 
 def test_what_cannot_be_converted_says_why():
     """Other layers, renormalization, synchronized statistics, momentum=None, shapes that do not fit."""
-    with pytest.raises(TypeError, match="keras's Dense, but .* BatchNormalization is wanted"):
+    with pytest.raises(TypeError, match=r"keras's Dense, but .* BatchNormalization is wanted"):
         from_keras(keras.layers.Dense(2))
     with pytest.raises(ValueError, match="renorm=True, which fastnorm does not do"):
         from_keras(keras.layers.BatchNormalization(renorm=True))
