@@ -5,21 +5,20 @@ from importlib.util import find_spec
 
 _NEED = {
     "distributed": ["fastnorm/dask/*", "tests/test_dask*.py"],
-    "keras": ["fastnorm/keras/*", "tests/test_*keras*.py"],
     "sklearn": [
         "fastnorm/sklearn.py",
         "fastnorm/dask/_scaler.py",
         "tests/test_sklearn*.py",
         "tests/test_dask_scaler.py",
     ],
-    "tensorflow": ["tests/test_keras_tensorflow.py"],
+    "tensorflow": ["fastnorm/keras/*", "tests/test_*keras*.py"],  # without it Keras takes no batches
     "torch": ["fastnorm/torch.py", "tests/test_*_torch.py"],
 }
 _MISSING = [library for library in _NEED if find_spec(library) is None]
 collect_ignore_glob = [pattern for library in _MISSING for pattern in _NEED[library]]
 
 if "KERAS_BACKEND" not in os.environ:  # Keras reads it once. Its NumPy backend is the quickest to import, and wants JAX
-    installed = {"numpy": "jax", "torch": "torch", "tensorflow": "tensorflow"}
+    installed = {"numpy": "jax", "tensorflow": "tensorflow", "torch": "torch"}
     os.environ["KERAS_BACKEND"] = next((name for name, library in installed.items() if find_spec(library)), "numpy")
 
 
