@@ -103,8 +103,9 @@ def taken_for_constant(moments: Moments, constant: Constant) -> NDArray[np.bool_
         return still
     error = moments.weight.reshape(-1) * np.finfo(np.float64).eps
     mean, std = moments.mean.reshape(-1), moments.std.reshape(-1)
-    with np.errstate(over="ignore"):  # sums of weights may be of any size
-        return still | (std * np.sqrt(np.maximum(1 - error, 0)) <= error * np.abs(mean))
+    with np.errstate(over="ignore", invalid="ignore"):  # sums of weights may be of any size
+        bound = np.where(mean == 0, 0.0, error * np.abs(mean))
+        return still | (std * np.sqrt(np.maximum(1 - error, 0)) <= bound)
 
 
 def of_fixed(mean: Floats, variance: Floats, constant: Constant, epsilon: float) -> Parameters:
