@@ -40,7 +40,10 @@ def as_array(x: Any, name: str = "x") -> Array:
 def _from_any(x: Any, name: str) -> Array:
     if x is None or isinstance(x, (str, bytes, PathLike, Mapping)):
         what = "None" if x is None else f"a {type(x).__name__}"
-        raise TypeError(f"{name} is {what}, but fastnorm takes arrays of numbers; pass e.g. np.load(path)")
+        cure = "pass e.g. pandas.DataFrame(x)" if isinstance(x, Mapping) else "load them, or pass numbers"
+        raise TypeError(f"{name} is {what}, but fastnorm takes arrays of numbers; {cure}")
+    if hasattr(x, "collect"):
+        raise TypeError(f"{name} is a {type(x).__name__}, which holds no numbers yet; pass {name}.collect()")
     if isinstance(x, Iterator):
         raise TypeError(
             f"{name} is an iterator ({type(x).__name__}), but here one array of rows is wanted; "

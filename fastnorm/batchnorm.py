@@ -106,6 +106,7 @@ class BatchNormalization(Layer):
         _threads.count(threads)
         self.num_batches_tracked = 0
         self._shape: tuple[int] | None = None
+        self._rank: int | None = None  # axes of the data last seen
         super().__init__()
 
     def build(self, input_shape: Sequence[int | None]) -> Self:
@@ -123,6 +124,7 @@ class BatchNormalization(Layer):
         """
         (axis,) = _layout.kept_axes(self.axis, len(input_shape))
         self._set_features(input_shape[axis])
+        self._rank = len(input_shape)
         return self
 
     def _set_features(self, features: int | None) -> None:

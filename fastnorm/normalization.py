@@ -318,6 +318,11 @@ class Normalization(Layer):
         return layer
 
     def _moments_of(self, batch: Any, weights: Any, before: Moments | None) -> Moments:
+        if self.columns is not None and not isinstance(batch, Frame):
+            raise TypeError(
+                "columns=[...] chooses columns of a table by name, but x is an array; pass a DataFrame, or the chosen "
+                "columns to a layer without columns="
+            )
         return self._checked(Moments.of(batch, self.axis, weights, self.threads), before)
 
     def _checked(self, moments: Moments, before: Moments | None) -> Moments:

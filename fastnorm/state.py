@@ -27,6 +27,8 @@ def write(path: str | os.PathLike[str], document: dict[str, Any]) -> None:
     target = Path(path)
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a folder; give the name of a file", str(path))
+    if target.exists() and not target.is_file():
+        raise OSError(errno.EINVAL, "is no regular file; give the name of a file", str(path))
     if not target.parent.is_dir():
         raise FileNotFoundError(errno.ENOENT, "there is no such folder; make it first", str(target.parent))
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)

@@ -37,6 +37,7 @@ def from_torch(module: nn.Module) -> BatchNormalization:
         raise TypeError(f"from_torch takes a torch.nn.BatchNorm1d, 2d or 3d, not {type(module).__name__}")
     if module.running_mean is None:
         raise ValueError("this module has no running statistics; make it with track_running_stats=True")
+    spatial = [None] * {nn.BatchNorm2d: 2, nn.BatchNorm3d: 3}.get(type(module), 0)
     layer = BatchNormalization(
         1,
         module.momentum,
@@ -44,7 +45,7 @@ def from_torch(module: nn.Module) -> BatchNormalization:
         center=module.bias is not None,
         scale=module.weight is not None,
         convention="torch",
-    ).build((None, module.num_features))
+    ).build((None, module.num_features, *spatial))
     for name, theirs in _NAMES.items():
         if (values := getattr(module, theirs)) is not None:
             setattr(layer, name, values.detach().cpu().double().numpy())

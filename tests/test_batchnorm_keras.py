@@ -215,3 +215,12 @@ def test_what_cannot_be_converted_says_why():
         to_keras(BatchNormalization(momentum=None).build((None, 3)))
     with pytest.raises(ValueError, match="x has 4 features"):
         to_keras(BatchNormalization().build((None, 3)), input_shape=(None, 4))
+
+
+@pytest.mark.parametrize("shape", [(4, 3), (4, 5, 3), (4, 6, 5, 3)])
+def test_the_exported_layer_takes_data_of_the_rank_that_was_seen(shape):
+    """Without input_shape the Keras layer is built for as many axes as the last batch had."""
+    x = normal(shape)
+    layer = BatchNormalization()
+    layer(x, training=True)
+    agree(layer, to_keras(layer), x)

@@ -142,6 +142,61 @@ def test_recover_completes_from_the_journal(folder):
     assert "There is nothing to recover.\n" == ok("recover", "x.npy")
 
 
+def test_recover_puts_the_state_in_its_place(folder):
+    """After `recover` the state is where the whole command would have written it."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = ["normalize", "x.npy", "--in-place", "--quiet"]
+    subprocess.run([sys.executable, "-c", SLOW, "3", *words], env=environment, timeout=300, check=False)
+    assert "State file: " in ok("recover", "x.npy")
+    assert Moments.of(X) == Normalization.load("x.fastnorm.json").moments
+    status, _, errors = quick(*words)
+    assert (1, True) == (status, "normalized already, by x.fastnorm.json" in errors)
+
+
+def test_what_a_refused_run_learned_is_not_kept(folder):
+    """A run in place that never began leaves nothing, so that the next one learns from the data that are there."""
+    np.save("i.npy", X.astype("int32"))
+    assert 1 == quick("normalize", "i.npy", "--in-place")[0]
+    assert {"x.npy", "i.npy"} == set(files_of(folder))
+    np.save("i.npy", X + 7)
+    ok("normalize", "i.npy", "--in-place", "--quiet")
+    np.testing.assert_array_equal(Normalization().adapt(X + 7).transform(X + 7), np.load("i.npy"))
+
+
+def test_what_a_killed_run_learned_is_for_its_own_data(folder):
+    """New data in place of those that `recover` completed are learned from anew; another axis is refused in between."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = ["normalize", "x.npy", "--in-place", "--quiet"]
+    subprocess.run([sys.executable, "-c", SLOW, "3", *words], env=environment, timeout=300, check=False)
+    status, _, errors = quick(*words, "--axis", "none")
+    assert (1, True) == (status, "run with axis=-1" in errors)
+    pending = Path(".x.fastnorm.json.pending").read_bytes()
+    ok("recover", "x.npy")
+    Path("x.fastnorm.json").unlink()
+    Path(".x.fastnorm.json.pending").write_bytes(pending)
+    np.save("x.npy", 3 * X)
+    ok(*words)
+    np.testing.assert_array_equal(Normalization().adapt(3 * X).transform(3 * X), np.load("x.npy"))
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (["adapt", "x.npy", "--out", "x.npy", "--force"], "are one file"),
+        (["adapt", "x.npy", "--out", "pipe", "--force"], "neither a file nor a folder"),
+        (["normalize", "shards", "--out", "shards/z"], "lies in shards, which is read"),
+    ],
+)
+def test_a_result_does_not_go_where_it_would_do_harm(folder, words, error):
+    """Not over what is read, not over what is no file, not into the folder that is read."""
+    os.mkfifo("pipe")
+    before = np.load("x.npy").tobytes()
+    status, _, errors = quick(*words)
+    assert (1, True) == (status, error in errors), errors
+    assert before == np.load("x.npy").tobytes()
+    assert {"x.npy", "shards", "pipe"} == {path.name for path in folder.iterdir()}
+
+
 def test_states_are_merged_exactly(folder):
     """The sum of the states of the shards is the state of the whole; a state named twice is refused."""
     for number in range(5):

@@ -625,3 +625,13 @@ def test_a_stream_without_pyarrow_says_what_to_install():
             raise AssertionError
         """
     )
+
+
+def test_columns_choose_by_name_and_in_order():
+    """An array has no names to choose by, and a set has no order: both are errors before anything is learned."""
+    layer = Normalization(columns=["b"])
+    for verb in (layer.adapt, layer.update):
+        with pytest.raises(TypeError, match="columns of a table by name, but x is an array"):
+            verb(np.ones((3, 2)))
+    with pytest.raises(TypeError, match="in their order"):
+        Normalization(columns={"a", "b"})

@@ -4,6 +4,7 @@ import re
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 
 import fastnorm
@@ -262,3 +263,12 @@ def test_a_failed_adapt_leaves_the_layer_of_keras_as_it_was(make, data, words):
         adapt(layer, data)
     for old, new in zip(before, weights_of(layer), strict=True):
         np.testing.assert_array_equal(old, new)
+
+
+def test_what_keras_cannot_do_is_not_exported():
+    """Columns chosen by name, and what is no layer of ours, are refused with words."""
+    layer = Normalization(columns=["b"]).adapt(pd.DataFrame(np.eye(3), columns=["a", "b", "c"]))
+    with pytest.raises(ValueError, match="Keras knows no names"):
+        to_keras(layer)
+    with pytest.raises(TypeError, match=r"keras's Normalization, but fastnorm\.Normalization"):
+        to_keras(keras.layers.Normalization())

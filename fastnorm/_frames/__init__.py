@@ -6,7 +6,7 @@ them would cost more for each column than reading it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from typing import Any
 
 import numpy as np
@@ -43,8 +43,8 @@ def taken(x: Any, columns: Sequence[str] | None = None, names: Sequence[str] | N
 def checked_columns(columns: Iterable[str]) -> tuple[str, ...]:
     """Return the names of columns as a tuple; TypeError or ValueError if they cannot be chosen by."""
     given = (columns,) if isinstance(columns, str) else tuple(columns)
-    if isinstance(columns, str) or not all(isinstance(name, str) for name in given):
-        raise TypeError(f"columns must be a list of names, each a string, not {columns!r}")
+    if isinstance(columns, (str, Set)) or not all(isinstance(name, str) for name in given):
+        raise TypeError(f"columns must be a list of names in their order, each a string, not {columns!r}")
     if not given or len(set(given)) < len(given):
         raise ValueError(f"columns must name at least one column and each of them once, not {columns!r}")
     return given

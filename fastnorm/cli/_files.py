@@ -12,6 +12,7 @@ import typer
 
 from fastnorm.cli import _options as options
 from fastnorm.cli._app import AsJson, Partly, command, in_one_line
+from fastnorm.cli._pending import kept, pending_of, progress, state_beside
 from fastnorm.cli._texts import as_data, as_text, shown
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def adapt(
     """
     from fastnorm.files._destination import check_destination
 
-    check_destination(out, overwrite=force)
+    check_destination(out, *_local(sources), overwrite=force)
     how = options.reading(columns, axis, key, raw)
     if dry_run:
         return _plan(sources, f"adapt, and write the state to {out}", as_json)
@@ -88,7 +89,9 @@ def normalize(
         check_destination(out, *_local(sources), overwrite=force)
     how = options.reading(columns, axis, key, raw)
     if use is None:
-        state = state or _state_beside(target)
+        state = state or state_beside(target)
+        if in_place and not force:
+            _check_not_done(sources, state, how)
         check_destination(state, *_local(sources), *([out] if out else []), overwrite=force)
     elif state is not None:
         raise typer.BadParameter("with --use nothing is learned, so there is no state to write", param_hint="--state")
@@ -105,11 +108,11 @@ def normalize(
     try:
         _write(layer, sources, out, how, skipped if skip_bad else None, bad, quiet, overwrite=force, again=again)
     except BaseException:
-        if state is not None and not in_place:
-            _pending(state).unlink(missing_ok=True)
+        if state is not None and (not in_place or progress(layer, sources, how) <= {"none"}):
+            pending_of(state).unlink(missing_ok=True)
         raise
     if state is not None:
-        _pending(state).replace(state)
+        pending_of(state).replace(state)
     files: dict[str, Any] = {"sources": sources, "out": None if out is None else str(out), "state": str(state or use)}
     files["left_out"] = _untouched(sources, layer)
     return _answer(layer, files, skipped, quiet, as_json)
@@ -156,17 +159,15 @@ def _target(sources: Sequence[str], out: Path | None, in_place: bool) -> Path:
     return out if out is not None else Path(sources[0])
 
 
-def _state_beside(target: Path) -> Path:
-    from fastnorm.files._place import Place
+def _check_not_done(sources: Sequence[str], state: Path, how: dict[str, Any]) -> None:
+    """Raise ValueError if the files are what an earlier run made of them."""
+    from fastnorm.normalization import Normalization
 
-    suffix = Place.of(target).suffix
-    stem = target.name[: -len(suffix)] if suffix else target.name
-    return target.with_name(f"{stem}.fastnorm.json")
-
-
-def _pending(state: Path) -> Path:
-    """Where the state lies while the data are written: a run that is stopped does not adapt once more."""
-    return state.with_name(f".{state.name}.pending")
+    if state.is_file() and progress(Normalization.load(state), sources, how) == {"done"}:
+        raise ValueError(
+            f"{sources[0]} is normalized already, by {state}; `fastnorm inverse` turns it back, and --again --force "
+            "normalizes it once more"
+        )
 
 
 def _local(sources: Sequence[str]) -> list[Path]:
@@ -200,13 +201,10 @@ def _learned(
     in_place: bool,
 ) -> tuple[Normalization, options.Skipped]:
     """The layer of these data, kept beside the state until all is written."""
-    from fastnorm.normalization import Normalization
-
-    pending = _pending(state)
-    if in_place and pending.exists():  # the data are not what they were: what was learned is kept
-        return Normalization.load(pending), []
+    if in_place and (stopped := kept(sources, state, how)) is not None:  # the data are not what they were
+        return stopped, []
     layer, skipped = _adapted(sources, state, how, threads, skip_bad, quiet)
-    layer.save(pending)
+    layer.save(pending_of(state))
     return layer, skipped
 
 

@@ -37,7 +37,7 @@ Skipped = list[tuple[str, Exception]]
 
 def names(columns: str | None) -> list[str] | None:
     """The names in a line as of a CSV file."""
-    return None if columns is None else next(csv.reader([columns]), [])
+    return None if columns is None else next(csv.reader([columns], skipinitialspace=True), [])
 
 
 def axes(text: str) -> int | tuple[int, ...] | None:

@@ -10,6 +10,7 @@ import typer
 
 from fastnorm.cli import _options as options
 from fastnorm.cli._app import AsJson, command
+from fastnorm.cli._pending import settle
 from fastnorm.cli._texts import as_data, as_text
 
 
@@ -91,9 +92,11 @@ def recover(
     from fastnorm.files import recover
 
     found = [name for path in paths for name in recover(path, roll_back=roll_back, progress=not quiet)]
+    states = [] if roll_back else settle(found)
     if as_json:
-        return json.dumps({"recovered": found}, indent=2)
+        return json.dumps({"recovered": found, "states": states}, indent=2)
     if quiet:
         return ""
     word = "Rolled back" if roll_back else "Completed"
-    return "\n".join(f"{word}: {name}" for name in found) or "There is nothing to recover."
+    lines = [f"{word}: {name}" for name in found] + [f"State file: {name}" for name in states]
+    return "\n".join(lines) or "There is nothing to recover."

@@ -32,5 +32,7 @@ def check_destination(path: Path, *taken: Path, overwrite: bool = False) -> None
         raise IsADirectoryError(f"{path} is a folder; name a file in it")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"no such folder: {path.parent}; create it first")
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} is neither a file nor a folder; name a file")
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already; choose another name, or --force to replace it")

@@ -64,6 +64,16 @@ def in_place(
     return True
 
 
+def progress_of(file: ArrayFile, target: Path, layer: Normalization) -> Literal["none", "begun", "done"]:
+    """How far this very layer has normalized a file in place."""
+    document = _document(layer)
+    if (journal := Journal.resume(target)) is not None:
+        return "begun" if journal.plan["layer"] == document else "none"
+    record = _record.record_of(target, file)
+    done = record is not None and (record["layer"], record["direction"]) == (document, "forward")
+    return "done" if done else "none"
+
+
 def check_fits(file: ArrayFile, target: Path, layer: Normalization) -> None:
     """Raise ValueError if a layer cannot be applied to a file, or the file cannot hold the result."""
     kept = _layout.kept_axes(layer.axis, len(file.shape))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -14,7 +15,7 @@ from fastnorm.files._ahead import ahead
 from fastnorm.files._arrays import regions
 from fastnorm.files._beside import locked
 from fastnorm.files._errors import is_of_disk, named_error
-from fastnorm.files._formats import TABLES, format_of
+from fastnorm.files._formats import TABLES, format_of, is_store
 from fastnorm.files._inplace import Direction, finished, in_place, transformed
 from fastnorm.files._journal import check_whole
 from fastnorm.files._open import Reading, create_array, open_array
@@ -80,12 +81,14 @@ def normalize_files(
     array([[-1.],
            [ 1.]])
     """
-    found = shards(source)
+    sources = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+    found = shards(sources)
     reading = Reading(key, columns, raw)
     direction: Direction = "inverse" if inverse else "forward"
     if out is None and again and len(found) > 1:
         raise ValueError("again=True takes one file at a time: of several, a stop would leave open which have had it")
     targets = _targets(found, out)
+    _check_apart(sources, out)
     if not overwrite:
         for target in targets:
             if target is not None and target.exists():
@@ -107,6 +110,19 @@ def normalize_files(
         raise finished(
             " and ".join(before[:3]) + (f" and {len(before) - 3} more" if len(before) > 3 else ""), direction
         )
+
+
+def _check_apart(sources: list[Source], out: Source | None) -> None:
+    """Raise ValueError if results would lie in a folder of sources, where the next run would read them too."""
+    if out is None:
+        return
+    here = Path(os.fspath(out)).resolve()
+    for source in sources:
+        place = Place.of(source)
+        if place.path is not None and place.path.is_dir() and not is_store(place):
+            folder = place.path.resolve()
+            if folder in (here, *here.parents):
+                raise ValueError(f"{out} lies in {source}, which is read; choose a place outside of it")
 
 
 def _targets(found: list[Shard], out: Source | None) -> list[Path | None]:

@@ -19,6 +19,8 @@ def staged(path: Path) -> Iterator[Path]:
     process left there goes with the next one. Folders above ``path`` are made, and taken away again.
     """
     path = path.resolve()  # a link stays a link
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError(f"{path} is neither a file nor a folder; name a file")
     made = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     try:

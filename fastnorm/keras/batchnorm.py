@@ -57,9 +57,9 @@ def from_keras(layer: Any) -> BatchNormalization:
 def to_keras(layer: BatchNormalization, input_shape: Sequence[int | None] | None = None) -> Any:
     """Return the ``keras.layers.BatchNormalization`` that a layer is, built.
 
-    Keras keeps the rank of ``input_shape``; the shortest that has the axis, such as ``(None, n)``, unless given. The
-    weights are rounded to float32, the momentum is written as Keras means it, and the number of batches stays behind.
-    A Keras layer trains on biased variances, whatever this one did.
+    Keras keeps the rank of ``input_shape``: unless given, that of the data that the layer saw, or the shortest that has
+    the axis, such as ``(None, n)``. The weights are rounded to float32, the momentum is written as Keras means it, and
+    the number of batches stays behind. A Keras layer trains on biased variances, whatever this one did.
 
     Raises
     ------
@@ -83,7 +83,7 @@ def to_keras(layer: BatchNormalization, input_shape: Sequence[int | None] | None
             "set the weights of a BatchNormalization with a momentum and convert that"
         )
     if input_shape is None:
-        input_shape = [None] * max(layer.axis + 1, 1 - layer.axis)
+        input_shape = [None] * (layer._rank or max(layer.axis + 1, 1 - layer.axis))
         input_shape[layer.axis] = features
     layer.copy().build(input_shape)
     dtype = None if layer.dtype is None else layer.dtype.name

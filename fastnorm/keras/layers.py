@@ -95,6 +95,14 @@ def to_keras(
 
     if isinstance(layer, BatchNormalization):
         return batchnorm.to_keras(layer, input_shape)
+    if not isinstance(layer, normalization.Normalization):
+        kind = f"{type(layer).__module__.split('.')[0]}'s {type(layer).__name__}"
+        raise TypeError(f"layer is {kind}, but fastnorm.Normalization or BatchNormalization is wanted")
+    if layer.columns is not None:
+        raise ValueError(
+            "this layer takes columns=[...] of a table by name, and Keras knows no names; export "
+            "Normalization.from_moments(layer.moments), which has the chosen features alone"
+        )
     if layer.affine:
         raise ValueError("Keras's Normalization has no gamma and beta; export a layer with affine=False")
     layer._check_adapted()

@@ -185,6 +185,10 @@ class Normalization(normalization.Normalization):
     def finalize_state(self) -> None:
         """Do nothing: statistics are never out of date. Keras needs the call after `update_state`."""
 
+    def __call__(self, x: Any, out: Any = None, *, training: Any = None, mask: Any = None) -> Any:  # noqa: ARG002
+        """Return the standardized ``x``, as `transform`; ``training`` and ``mask`` change nothing, as in Keras."""
+        return self.transform(x, out)
+
     def _run(self, x: Any, *arguments: Any) -> Any:
         if type(x).__name__ == "KerasTensor":
             raise TypeError(
