@@ -46,7 +46,9 @@ HOMES = {
     "torch": {"torch"},
     "onnx": {"onnx"},
     "dask": {"dask"},
-    "pyarrow": {"_frames", "files", "tables"},
+    "ray": {"ray"},
+    "pyspark": {"spark"},
+    "pyarrow": {"_frames", "files", "spark", "tables"},
     "pandas": {"_frames", "files", "tables"},
     "polars": {"_frames", "files", "tables"},
     "zarr": {"files"},
@@ -57,10 +59,11 @@ HOMES = {
 OPENS_WITH = {
     *((room, "numba") for room in ("_jit", "_kernels")),
     *((room, "llvmlite") for room in ("_jit", "_kernels")),
-    *((room, room) for room in ("sklearn", "keras", "torch", "dask")),
+    *((room, room) for room in ("sklearn", "keras", "torch", "dask", "ray")),
     *(("_frames", library) for library in ("pandas", "polars", "pyarrow")),  # a file each, imported for its tables
     ("sklearn", "scipy"),
     ("dask", "sklearn"),  # in the file of its scaler alone
+    *(("spark", library) for library in ("pyspark", "pyarrow")),  # its batches are Arrow's
     ("cli", "typer"),
 }
 
