@@ -12,7 +12,6 @@ from typing import Any, Self
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark import keyword_only
 from pyspark.ml import Estimator, Model
 from pyspark.ml.functions import array_to_vector, vector_to_array
 from pyspark.ml.linalg import DenseVector, Vectors
@@ -117,15 +116,12 @@ def _values(batch: pa.RecordBatch) -> Any:
     """What to count and to transform: a table, or of a column of vectors an array of two dimensions."""
     if not pa.types.is_list(batch.schema.types[0]):
         return _frames.taken(batch)
-    column, name = batch.column(0), batch.schema.names[0]
+    column = batch.column(0)
     lengths = np.unique(column.value_lengths().fill_null(-1).to_numpy())
     if lengths[0] < 0:
-        raise ValueError(f"column {name!r} holds null where a vector is wanted; drop these rows, or fill them")
+        raise ValueError("null stands where a vector is wanted; drop these rows, or fill them")
     if len(lengths) > 1:
-        raise ValueError(
-            f"column {name!r} holds vectors of {lengths[0]} and of {lengths[-1]} entries; all must have the "
-            "same features"
-        )
+        raise ValueError(f"vectors of {lengths[0]} and of {lengths[-1]} entries stand in one column; give all the same")
     return column.flatten().to_numpy().reshape(len(column), lengths[0])
 
 
@@ -225,7 +221,6 @@ class StandardScaler(Estimator, _Parameters, DefaultParamsReadable, DefaultParam
     [Row(km=1.0, z=-1.0), Row(km=3.0, z=1.0)]
     """
 
-    @keyword_only  # type: ignore[untyped-decorator]
     def __init__(
         self,
         *,
@@ -238,7 +233,9 @@ class StandardScaler(Estimator, _Parameters, DefaultParamsReadable, DefaultParam
         unbiased: bool = True,
     ) -> None:
         super().__init__()
-        self._set(**self._input_kwargs)
+        self._set(withMean=withMean, withStd=withStd, unbiased=unbiased)
+        columns = {"inputCol": inputCol, "outputCol": outputCol, "inputCols": inputCols, "outputCols": outputCols}
+        self._set(**{name: value for name, value in columns.items() if value is not None})
 
     def _fit(self, dataset: DataFrame) -> StandardScalerModel:
         columns, _ = self._names()
