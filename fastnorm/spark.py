@@ -70,7 +70,7 @@ def moments(dataset: DataFrame, columns: str | Sequence[str]) -> Moments:
     Examples
     --------
     >>> from pyspark.sql import SparkSession
-    >>> spark = SparkSession.builder.master("local[2]").getOrCreate()
+    >>> spark = SparkSession.builder.master("local[2,2]").getOrCreate()
     >>> moments(spark.createDataFrame([(1.0,), (2.0,), (6.0,)], "km double"), ["km"]).mean
     array([3.])
     """
@@ -213,7 +213,7 @@ class StandardScaler(Estimator, _Parameters, DefaultParamsReadable, DefaultParam
     Examples
     --------
     >>> from pyspark.sql import SparkSession
-    >>> spark = SparkSession.builder.master("local[2]").getOrCreate()
+    >>> spark = SparkSession.builder.master("local[2,2]").getOrCreate()
     >>> trips = spark.createDataFrame([(1.0,), (3.0,)], "km double")
     >>> scaler = StandardScaler(inputCols=["km"], outputCols=["z"], withMean=True, unbiased=False)
     >>> model = scaler.fit(trips)

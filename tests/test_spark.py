@@ -27,8 +27,8 @@ EXPECTED = Moments.of(X)
 
 @pytest.fixture(scope="module")
 def spark():
-    """Two tasks at a time, each tried up to four times."""
-    builder = SparkSession.builder.master("local[2,4]").config("spark.ui.enabled", "false")
+    """Two tasks at a time, each tried twice."""
+    builder = SparkSession.builder.master("local[2,2]").config("spark.ui.enabled", "false")
     builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.sql.shuffle.partitions", "2")
     with builder.getOrCreate() as session:
         session.sparkContext.setLogLevel("OFF")
@@ -137,7 +137,7 @@ def test_a_task_that_dies_changes_nothing(spark, table, tmp_path):
 def test_other_vectors_in_one_partition_are_one_clear_error(spark, table):
     """Lengths are named, within a partition, between partitions and in a transform."""
     odd = spark.createDataFrame([(Vectors.dense([1.0, 2.0]),)], ["v"]).coalesce(1)
-    both = table.select("v").union(odd)
+    both = table.repartition(2).select("v").union(odd)
     with pytest.raises(PythonException, match=r"vectors of 2 and of 3 entries"):
         moments(both.coalesce(1), "v")
     with pytest.raises((PythonException, ValueError), match=r"features of shape \(3,\) and \(2,\)"):
