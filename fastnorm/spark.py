@@ -65,7 +65,7 @@ def moments(dataset: DataFrame, columns: str | Sequence[str]) -> Moments:
     ValueError
         If there is no such column, or the DataFrame has no rows.
     pyspark.errors.PythonException
-        If vectors have several lengths, or one is null.
+        If vectors have several lengths, or Spark's own error if one is null.
 
     Examples
     --------
@@ -117,9 +117,7 @@ def _values(batch: pa.RecordBatch) -> Any:
     if not pa.types.is_list(batch.schema.types[0]):
         return _frames.taken(batch)
     column = batch.column(0)
-    lengths = np.unique(column.value_lengths().fill_null(-1).to_numpy())
-    if lengths[0] < 0:
-        raise ValueError("null stands where a vector is wanted; drop these rows, or fill them")
+    lengths = np.unique(column.value_lengths().to_numpy())
     if len(lengths) > 1:
         raise ValueError(f"vectors of {lengths[0]} and of {lengths[-1]} entries stand in one column; give all the same")
     return column.flatten().to_numpy().reshape(len(column), lengths[0])

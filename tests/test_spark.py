@@ -128,10 +128,10 @@ def failing_once(folder, batches):
 
 def test_a_task_that_dies_changes_nothing(spark, table, tmp_path):
     """The rows of an attempt that failed are counted once, by the one that succeeds."""
-    parts = table.repartition(3)
+    parts = table.repartition(2)
     dying = parts.mapInArrow(partial(failing_once, str(tmp_path)), parts.schema)
     assert EXPECTED == moments(dying, NAMES)
-    assert 3 == len(list(tmp_path.iterdir()))
+    assert 2 == len(list(tmp_path.iterdir()))
 
 
 def test_other_vectors_in_one_partition_are_one_clear_error(spark, table):
@@ -145,8 +145,6 @@ def test_other_vectors_in_one_partition_are_one_clear_error(spark, table):
     model = StandardScaler(inputCol="v", outputCol="z").fit(table)
     with pytest.raises(PythonException, match="x has 2 features"):
         model.transform(odd).collect()
-    with pytest.raises(PythonException, match="null stands where a vector is wanted"):
-        moments(spark.createDataFrame([(None, 1)], table.select("v", "row").schema), "v")
 
 
 def test_what_cannot_be_learned_is_refused(spark, table):
