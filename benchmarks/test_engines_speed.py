@@ -1,6 +1,6 @@
 """Scalers of engines beside those that come with them, on the same Parquet files: speed, and digits of the variance.
 
-The digits stand in `extra_info`. The files have 8 MB; FASTNORM_BENCH_BYTES=512000000 for a size that is worth an engine.
+The digits stand in `extra_info`. Files of 8 MB; FASTNORM_BENCH_BYTES=512000000 for a size that is worth an engine.
 """
 
 import math

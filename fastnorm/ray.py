@@ -30,8 +30,10 @@ def moments(ds: Dataset, columns: Sequence[str]) -> Moments:
 
     Raises
     ------
-    ValueError, TypeError
-        If a block lacks a column, or has one that is not numeric, or the dataset has no rows.
+    ValueError
+        If the dataset has no rows.
+    ray.exceptions.RayTaskError
+        If a block lacks a column, or has one that is not numeric.
 
     Examples
     --------

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import operator
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial, reduce
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -107,9 +106,9 @@ def _numbers(dataset: DataFrame, columns: str | Sequence[str]) -> DataFrame:
 
 def _states(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """The moments of a partition, in one thread, as Spark runs as many tasks as processors; nothing of no rows."""
-    found = [Moments.of(_values(batch), threads=1) for batch in batches if batch.num_rows]
-    if found:
-        yield pa.record_batch({"state": [reduce(operator.add, found).to_bytes()]})
+    found = sum(Moments.of(_values(batch), threads=1) for batch in batches if batch.num_rows)
+    if isinstance(found, Moments):
+        yield pa.record_batch({"state": [found.to_bytes()]})
 
 
 def _values(batch: pa.RecordBatch) -> Any:
