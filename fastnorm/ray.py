@@ -79,7 +79,8 @@ class StandardScaler(Preprocessor):  # type: ignore[misc]
     >>> scaler = StandardScaler(["km"]).fit(ds)
     >>> scaler.stats_
     {'mean(km)': 2.0, 'std(km)': 1.0}
-    >>> scaler.transform_batch({"km": [5.0]})["km"].to_pylist()
+    >>> import pyarrow as pa
+    >>> scaler.transform_batch(pa.table({"km": [5.0]}))["km"].to_pylist()
     [3.0]
     """
 
