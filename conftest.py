@@ -5,6 +5,8 @@ from importlib.util import find_spec
 
 _NEED = {
     "distributed": ["fastnorm/dask/*", "tests/test_dask*.py"],
+    "pyspark": ["fastnorm/spark.py", "tests/test_spark.py"],
+    "ray": ["fastnorm/ray.py", "tests/test_ray.py"],
     "sklearn": [
         "fastnorm/sklearn.py",
         "fastnorm/dask/_scaler.py",

@@ -46,7 +46,9 @@ HOMES = {
     "torch": {"torch"},
     "onnx": {"onnx"},
     "dask": {"dask"},
-    "pyarrow": {"_frames", "files"},
+    "ray": {"ray"},
+    "pyspark": {"spark"},
+    "pyarrow": {"_frames", "files", "spark"},
     "pandas": {"_frames", "files"},
     "polars": {"_frames", "files"},
     **{name: {"files"} for name in ("fsspec", "h5py", "tqdm", "xxhash", "zarr")},
@@ -57,11 +59,12 @@ HOMES = {
 OPENS_WITH = {
     *((room, "numba") for room in ("_jit", "_kernels")),
     *((room, "llvmlite") for room in ("_jit", "_kernels")),
-    *((room, room) for room in ("sklearn", "keras", "torch", "dask")),
+    *((room, room) for room in ("sklearn", "keras", "torch", "dask", "ray")),
     *(("_frames", library) for library in ("pandas", "polars", "pyarrow")),  # a file each, imported for its tables
     ("sklearn", "scipy"),
     ("dask", "sklearn"),  # in the file of its scaler alone
     ("files", "pyarrow"),  # in the modules of table formats, imported for their files
+    *(("spark", library) for library in ("pyspark", "pyarrow")),  # its batches are Arrow's
     ("cli", "typer"),
 }
 

@@ -1,0 +1,363 @@
+"""Spark: statistics as one small row a partition, and an Estimator and Model like Spark's StandardScaler."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.ml import Estimator, Model
+from pyspark.ml.functions import array_to_vector, vector_to_array
+from pyspark.ml.linalg import DenseVector, Vectors
+from pyspark.ml.param import Param, Params, TypeConverters
+from pyspark.ml.param.shared import HasInputCol, HasInputCols, HasOutputCol, HasOutputCols
+from pyspark.ml.util import (
+    DefaultParamsReadable,
+    DefaultParamsReader,
+    DefaultParamsWritable,
+    DefaultParamsWriter,
+    MLReadable,
+    MLReader,
+    MLWritable,
+    MLWriter,
+)
+from pyspark.sql import DataFrame
+from pyspark.sql.types import StructType
+
+from fastnorm import _apply, _frames, policy
+from fastnorm._apply import Affine
+from fastnorm._arguments import mismatch, result_dtype
+from fastnorm.moments import Moments
+from fastnorm.normalization import Normalization
+
+__all__ = ["StandardScaler", "StandardScalerModel", "moments"]
+
+Floats = NDArray[np.float64]
+
+# Spark's names of the types that are numbers, and NumPy's.
+DTYPES = {"boolean": "bool", "tinyint": "int8", "smallint": "int16", "int": "int32", "bigint": "int64"}
+DTYPES |= {"float": "float32", "double": "float64"}
+
+
+def moments(dataset: DataFrame, columns: str | Sequence[str]) -> Moments:
+    """Return the moments of a DataFrame: one small row a partition, added up in a tree.
+
+    Since sums are exact, neither partitions nor the order of tasks nor a retry can change a bit.
+
+    Parameters
+    ----------
+    dataset : pyspark.sql.DataFrame
+        Partitioned in any way.
+    columns : str or sequence of str
+        The name of one column of vectors, each of its entries a feature, or the names of columns of numbers, each a
+        feature; their nulls are missing.
+
+    Raises
+    ------
+    TypeError
+        If a column holds something else.
+    ValueError
+        If there is no such column, or the DataFrame has no rows.
+    pyspark.errors.PythonException
+        If vectors have several lengths, or Spark's own error if one is null.
+
+    Examples
+    --------
+    >>> from pyspark.sql import SparkSession
+    >>> spark = SparkSession.builder.master("local[2,2]").getOrCreate()
+    >>> moments(spark.createDataFrame([(1.0,), (2.0,), (6.0,)], "km double"), ["km"]).mean
+    array([3.])
+    """
+    rows = _numbers(dataset, columns).mapInArrow(_states, "state binary")
+    states = rows.rdd.map(lambda row: Moments.from_bytes(row.state))
+    found: Moments | None = states.treeAggregate(None, _added, _added)
+    if found is None:
+        raise ValueError("the DataFrame has no rows; pass at least one")
+    return found
+
+
+def _added(left: Moments | None, right: Moments | None) -> Moments | None:
+    return left + right if left is not None and right is not None else left or right
+
+
+def _numbers(dataset: DataFrame, columns: str | Sequence[str]) -> DataFrame:
+    """The columns alone, a vector as an array; TypeError or ValueError if they cannot be features."""
+    names = (columns,) if isinstance(columns, str) else _frames.checked_columns(columns)
+    types = dict(dataset.dtypes)
+    if missing := [name for name in names if name not in types]:
+        raise ValueError(f"the DataFrame has no column {_frames.listed(missing)}; it has {_frames.listed([*types])}")
+    if isinstance(columns, str):
+        if types[columns] != "vector":
+            raise TypeError(
+                f"column {columns!r} holds {types[columns]}, but vectors are wanted; pass [{columns!r}] for a column "
+                "of numbers, or make vectors with pyspark.ml.functions.array_to_vector"
+            )
+        return dataset.select(vector_to_array(columns).alias(columns))
+    if other := [name for name in names if types[name] not in DTYPES]:
+        kinds = ", ".join(sorted({types[name] for name in other}))
+        raise TypeError(f"columns are not numeric: {_frames.listed(other)} ({kinds}); cast them, or leave them out")
+    return dataset.select(*names)
+
+
+def _states(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The moments of a partition, in one thread, as Spark runs as many tasks as processors; nothing of no rows."""
+    found = sum(Moments.of(_values(batch), threads=1) for batch in batches if batch.num_rows)
+    if isinstance(found, Moments):
+        yield pa.record_batch({"state": [found.to_bytes()]})
+
+
+def _values(batch: pa.RecordBatch) -> Any:
+    """What to count and to transform: a table, or of a column of vectors an array of two dimensions."""
+    if not pa.types.is_list(batch.schema.types[0]):
+        return _frames.taken(batch)
+    column = batch.column(0)
+    lengths = np.unique(column.value_lengths().to_numpy())
+    if len(lengths) > 1:
+        raise ValueError(f"vectors of {lengths[0]} and of {lengths[-1]} entries stand in one column; give all the same")
+    return column.flatten().to_numpy().reshape(len(column), lengths[0])
+
+
+class _Parameters(HasInputCol, HasOutputCol, HasInputCols, HasOutputCols):  # type: ignore[misc]
+    """The parameters of the scaler and of its model."""
+
+    withMean = Param(Params._dummy(), "withMean", "Center data with mean", TypeConverters.toBoolean)
+    withStd = Param(Params._dummy(), "withStd", "Scale to unit standard deviation", TypeConverters.toBoolean)
+    unbiased = Param(Params._dummy(), "unbiased", "Divide the variance by n - 1, not n", TypeConverters.toBoolean)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._setDefault(withMean=False, withStd=True, unbiased=True)
+
+    def _names(self) -> tuple[str | list[str], list[str]]:
+        """The columns to learn from (see `moments`) and those to make."""
+        if self.isSet(self.inputCol) == self.isSet(self.inputCols):
+            raise ValueError("give either inputCol, a column of vectors, or inputCols, columns of numbers")
+        if self.isSet(self.inputCol):
+            return self.getInputCol(), [self.getOutputCol()]
+        if not self.isSet(self.outputCols) or len(self.getOutputCols()) != len(self.getInputCols()):
+            raise ValueError("outputCols must name one column for each of inputCols")
+        return self.getInputCols(), self.getOutputCols()
+
+    def setInputCol(self, value: str) -> Self:
+        """Set ``inputCol``; returns the object itself."""
+        self._set(inputCol=value)
+        return self
+
+    def setOutputCol(self, value: str) -> Self:
+        """Set ``outputCol``; returns the object itself."""
+        self._set(outputCol=value)
+        return self
+
+    def setInputCols(self, value: list[str]) -> Self:
+        """Set ``inputCols``; returns the object itself."""
+        self._set(inputCols=value)
+        return self
+
+    def setOutputCols(self, value: list[str]) -> Self:
+        """Set ``outputCols``; returns the object itself."""
+        self._set(outputCols=value)
+        return self
+
+    def setWithMean(self, value: bool) -> Self:
+        """Set ``withMean``; returns the object itself."""
+        self._set(withMean=value)
+        return self
+
+    def setWithStd(self, value: bool) -> Self:
+        """Set ``withStd``; returns the object itself."""
+        self._set(withStd=value)
+        return self
+
+    def setUnbiased(self, value: bool) -> Self:
+        """Set ``unbiased``; returns the object itself."""
+        self._set(unbiased=value)
+        return self
+
+    def getWithMean(self) -> bool:
+        """Return ``withMean``."""
+        return bool(self.getOrDefault(self.withMean))
+
+    def getWithStd(self) -> bool:
+        """Return ``withStd``."""
+        return bool(self.getOrDefault(self.withStd))
+
+    def getUnbiased(self) -> bool:
+        """Return ``unbiased``."""
+        return bool(self.getOrDefault(self.unbiased))
+
+
+class StandardScaler(Estimator, _Parameters, DefaultParamsReadable, DefaultParamsWritable):  # type: ignore[misc]
+    """Standardize features, as Spark's Estimator of this name, with exact statistics.
+
+    Parameters
+    ----------
+    inputCol, outputCol : str
+        A column of vectors, dense or sparse, and that of the results, dense vectors.
+    inputCols, outputCols : list of str
+        Instead of these: columns of numbers, each a feature, and one result for each.
+    withMean : bool
+        Subtract the mean; False without it, as in Spark.
+    withStd : bool
+        Divide by the standard deviation.
+    unbiased : bool
+        Divide the sum of squares by n - 1, as Spark does, or by n, as everything else in fastnorm does.
+
+    Examples
+    --------
+    >>> from pyspark.sql import SparkSession
+    >>> spark = SparkSession.builder.master("local[2,2]").getOrCreate()
+    >>> trips = spark.createDataFrame([(1.0,), (3.0,)], "km double")
+    >>> scaler = StandardScaler(inputCols=["km"], outputCols=["z"], withMean=True, unbiased=False)
+    >>> model = scaler.fit(trips)
+    >>> model.transform(trips).collect()
+    [Row(km=1.0, z=-1.0), Row(km=3.0, z=1.0)]
+    """
+
+    def __init__(
+        self,
+        *,
+        inputCol: str | None = None,
+        outputCol: str | None = None,
+        inputCols: list[str] | None = None,
+        outputCols: list[str] | None = None,
+        withMean: bool = False,
+        withStd: bool = True,
+        unbiased: bool = True,
+    ) -> None:
+        super().__init__()
+        self._set(withMean=withMean, withStd=withStd, unbiased=unbiased)
+        columns = {"inputCol": inputCol, "outputCol": outputCol, "inputCols": inputCols, "outputCols": outputCols}
+        self._set(**{name: value for name, value in columns.items() if value is not None})
+
+    def _fit(self, dataset: DataFrame) -> StandardScalerModel:
+        columns, _ = self._names()
+        names = None if isinstance(columns, str) else columns
+        model = StandardScalerModel(Normalization.from_moments(moments(dataset, columns), columns=names))
+        model._resetUid(self.uid)
+        fitted: StandardScalerModel = self._copyValues(model)
+        return fitted
+
+
+class StandardScalerModel(Model, _Parameters, MLReadable, MLWritable):  # type: ignore[misc]
+    """What a `StandardScaler` has learned; it has the same parameters, which may still be changed.
+
+    Parameters
+    ----------
+    normalization : fastnorm.Normalization
+        The exact state. One with other settings (``nan``, ``inf``, ``constant``) may be given.
+
+    Examples
+    --------
+    >>> StandardScalerModel(Normalization().adapt([[1.0], [3.0]])).std
+    DenseVector([1.4142])
+    """
+
+    def __init__(self, normalization: Normalization | None = None) -> None:
+        super().__init__()
+        self.normalization = normalization
+
+    @property
+    def mean(self) -> DenseVector:
+        """The mean of each feature."""
+        return Vectors.dense(self._adapted().mean)
+
+    @property
+    def std(self) -> DenseVector:
+        """The standard deviation of each feature, of the convention that ``unbiased`` says."""
+        return Vectors.dense(self._adapted().std / self._factor())
+
+    def _adapted(self) -> Normalization:
+        if self.normalization is None:
+            raise ValueError("this StandardScalerModel has no normalization; fit a StandardScaler, or give it one")
+        return self.normalization
+
+    def _factor(self) -> Floats:
+        """What a biased standard deviation is divided by."""
+        found = self._adapted().moments
+        if not self.getUnbiased():
+            return np.ones(found.shape)
+        count = np.maximum(found.count, 2)  # a single value has no deviation in either convention
+        return np.sqrt((count - 1) / count)
+
+    def _affine(self) -> Affine:
+        """What is applied to each feature."""
+        layer = self._adapted()
+        found = policy.of_moments(layer.moments, layer.nan, layer.constant, layer.epsilon)
+        affine = Affine(*found[:5])
+        if not self.getWithMean():
+            zero = np.zeros_like(found.mean)
+            affine = affine._replace(mean=zero, low=zero, rest=zero)
+        if not self.getWithStd():
+            return affine._replace(scale=np.exp2(found.shift))
+        return affine._replace(gamma=np.where(layer.moments.constant, 1.0, self._factor()))
+
+    def _transform(self, dataset: DataFrame) -> DataFrame:
+        columns, results = self._names()
+        if taken := set(results) & set(dataset.columns):
+            raise ValueError(f"the DataFrame has columns {_frames.listed(sorted(taken))} already; name other outputs")
+        types = dict(_numbers(dataset, columns).dtypes)
+        inputs = [columns] if isinstance(columns, str) else columns
+        if isinstance(columns, str):
+            made = dataset.withColumn(results[0], vector_to_array(columns))
+            inputs, schema = results, made.schema
+        else:
+            made, schema = dataset, StructType([*dataset.schema])
+            for name, result in zip(inputs, results, strict=True):
+                schema.add(result, "float" if result_dtype(None, np.dtype(DTYPES[types[name]])) == "f" else "double")
+        done = made.mapInArrow(partial(_scaled, inputs, results, self._affine()), schema)
+        return done.withColumn(results[0], array_to_vector(results[0])) if isinstance(columns, str) else done
+
+    def write(self) -> MLWriter:
+        """Return what saves the model: parameters, and the state file of its layer as text."""
+        return _Writer(self)
+
+    @classmethod
+    def read(cls) -> MLReader:
+        """Return what loads a saved model."""
+        return _Reader(cls)
+
+
+def _scaled(
+    inputs: list[str], results: list[str], affine: Affine, batches: Iterable[pa.RecordBatch]
+) -> Iterator[pa.RecordBatch]:
+    """Batches with the transformed columns, each batch in one thread."""
+    for batch in batches:
+        x = _values(batch.select(inputs))
+        if isinstance(x, _frames.Frame):
+            made = x.apply((1,), affine, "forward", partial(result_dtype, None), 1).columns
+        else:
+            if x.shape[1:] != affine.mean.shape:
+                raise ValueError(mismatch(x.shape[1:], affine.mean.shape, -1))
+            z = np.empty_like(x)
+            _apply.run(x, z, (1,), affine, "forward", 1)
+            made = [
+                pa.FixedSizeListArray.from_arrays(z.reshape(-1), z.shape[1]).cast(batch.schema.field(inputs[0]).type)
+            ]
+        columns = dict(zip(batch.schema.names, batch.columns, strict=True)) | dict(zip(results, made, strict=True))
+        yield pa.RecordBatch.from_arrays([*columns.values()], [*columns])
+
+
+class _Writer(DefaultParamsWriter):  # type: ignore[misc]
+    """Writes the metadata of a model wherever Spark can write, with the state file of its layer in them."""
+
+    def saveImpl(self, path: str) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "state.json"
+            self.instance._adapted().save(file)
+            more = {"normalization": file.read_text("utf-8")}
+        DefaultParamsWriter.saveMetadata(self.instance, path, self.sc, extraMetadata=more)
+
+
+class _Reader(DefaultParamsReader):  # type: ignore[misc]
+    def load(self, path: str) -> StandardScalerModel:
+        model: StandardScalerModel = super().load(path)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "state.json"
+            file.write_text(DefaultParamsReader.loadMetadata(path, self.sc)["normalization"], "utf-8")
+            model.normalization = Normalization.load(file)
+        return model
