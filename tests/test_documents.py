@@ -15,7 +15,13 @@ from sybil.parsers.myst import PythonCodeBlockParser, SkipParser
 from fastnorm import cli
 
 ROOT = Path(__file__).resolve().parents[1]
-NEED = {"dask.md": "distributed", "keras.md": "tensorflow", "ray.md": "ray", "sklearn.md": "sklearn", "spark.md": "pyspark"}
+NEED = {
+    "dask.md": "distributed",
+    "keras.md": "tensorflow",
+    "ray.md": "ray",
+    "sklearn.md": "sklearn",
+    "spark.md": "pyspark",
+}
 PAGES = sorted((ROOT / "docs").glob("**/*.md"))
 DOCUMENTS = [ROOT / "README.md", *(page for page in PAGES if find_spec(NEED.get(page.name, "numpy")))]
 PYTHON = Sybil([PythonCodeBlockParser(doctest_optionflags=ELLIPSIS | NORMALIZE_WHITESPACE), SkipParser()])
