@@ -633,5 +633,5 @@ def test_columns_choose_by_name_and_in_order():
     for verb in (layer.adapt, layer.update):
         with pytest.raises(TypeError, match="columns of a table by name, but x is an array"):
             verb(np.ones((3, 2)))
-    with pytest.raises(TypeError, match="in their order"):
+    with pytest.raises(TypeError, match="must be a list of names"):
         Normalization(columns={"a", "b"})

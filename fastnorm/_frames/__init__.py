@@ -44,7 +44,7 @@ def checked_columns(columns: Iterable[str]) -> tuple[str, ...]:
     """Return the names of columns as a tuple; TypeError or ValueError if they cannot be chosen by."""
     given = (columns,) if isinstance(columns, str) else tuple(columns)
     if isinstance(columns, (str, Set)) or not all(isinstance(name, str) for name in given):
-        raise TypeError(f"columns must be a list of names in their order, each a string, not {columns!r}")
+        raise TypeError(f"columns must be a list of names, each a string, not {columns!r}")
     if not given or len(set(given)) < len(given):
         raise ValueError(f"columns must name at least one column and each of them once, not {columns!r}")
     return given
