@@ -199,6 +199,8 @@ class _Scanner:
         self.floats = np.empty(exact.FLOATS)
         self.half = dtype.kind in "fV" and dtype.itemsize == 2
         self.tile = np.empty(steps.BLOCK * LANES, np.float32) if self.half else None
+        self.strip = _strip(dtype)
+        self.spread = np.empty(weights.SCRATCH)
         self.is_float16 = dtype.kind == "f"
         self.is_integer = dtype.kind in "biu"
         self.mask = 0xFFFFF if dtype == np.uint64 else -1
@@ -232,7 +234,27 @@ class _Scanner:
     def add_weighted(self, flat: Array, weights: Array, rows: int, columns: int, feature: int) -> None:
         state = self.state
         self._saw(rows * columns)
-        self.scan_weighted(flat, weights, rows, columns, feature, state.rows, state.layout, state.span)
+        exponent = max(math.frexp(weights.max())[1], -1000)  # lighter ones are left to a loop without scale
+        scaled = state.layout - exponent * np.array([0, 1, 0, 1, 0, 1, 0])
+        for first in range(0, columns, self.strip):
+            lanes = min(self.strip, columns - first)
+            self.scan_weighted(
+                flat,
+                weights,
+                math.ldexp(1.0, -exponent),
+                first,
+                rows,
+                columns,
+                lanes,
+                feature + first,
+                self.floats,
+                self.integers,
+                self.spread,
+                state.rows,
+                state.layout,
+                scaled,
+                state.span,
+            )
 
 
 def count(array: Array, kept: tuple[int, ...], weights: Array | None, threads: int | None) -> Counted:
@@ -349,7 +371,9 @@ def _count_blocks(
     lengths, kept_lengths = view.shape[: len(reduced)], view.shape[len(reduced) :]
     features = math.prod(kept_lengths)
     by_row = None if weights is None else weights.reshape(lengths)
-    dtype = np.dtype(np.float64) if weights is not None else plain.dtype.newbyteorder("=")
+    dtype = plain.dtype.newbyteorder("=")
+    if weights is not None and dtype not in (np.float32, np.float64):
+        dtype = np.dtype(np.float64)
     kind = "weighted" if weights is not None else _kind(dtype)
     first = _State(kind, features)  # before anything else: a request beyond memory fails at once
     jobs = list(_layout.blocks(lengths, kept_lengths, min(features, WIDE), COPIED)) if plain.size else []

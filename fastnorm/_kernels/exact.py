@@ -12,6 +12,7 @@ from fastnorm._kernels.steps import (
     BLOCK,
     NARROW,
     PLAIN,
+    WEIGHTED,
     WIDE,
     WIDE_FLOOR,
     WIDE_FLOOR_NARROW,
@@ -30,7 +31,8 @@ UNSET = 1 << 20  # the E of a wide grid that was not needed yet
 # Scratch of a worker, in lanes: floats hold 2**E for the plain and the wide grid; integers the sums of each, flags,
 # tally, E, E of the wide grid.
 FLOATS = 2 * LANES
-_WIDE_SUMS = len(PLAIN) * LANES
+_SUMS = len(WEIGHTED)  # the most but for the wide ones
+_WIDE_SUMS = _SUMS * LANES
 _FLAGS = _WIDE_SUMS + len(WIDE) * LANES
 _TALLY = _FLAGS + LANES
 _E = _TALLY + LANES
@@ -119,7 +121,7 @@ def begin(x, start, rows, stride, lanes, floats, integers):
         move(c, fitting(squares, sample) if squares > 0.0 else ZERO, floats, integers, x.itemsize == 4)
         integers[_WIDE_E + c] = UNSET
         integers[_TALLY + c] = 0
-        for k in range(PLAIN.shape[0]):
+        for k in range(_SUMS):
             integers[c + k * LANES] = 0
     integers[_BLOCKS] = 0
 

@@ -33,6 +33,4 @@ def scan_scattered_weighted(values, features, weights, state, layout, span):
             if whole > 0:
                 put(state, layout[4], layout[5], f, exponent, whole, span, WEIGHT)
         elif v != 0.0 and whole > 0:
-            size, power = split(v, layout[6])
-            sign = 1 if v > 0 else -1
-            put_product(state, layout, f, exponent, power, whole >> 27, whole & 0x7FFFFFF, size, sign, span)
+            put_product(state, layout, f, exponent, whole, v, span)

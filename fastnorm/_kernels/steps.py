@@ -12,7 +12,19 @@ from typing import Any
 import numpy as np
 
 from fastnorm._jit import inner_kernel
-from fastnorm._kernels.vector import RowLoop, below, double, fused, not_inlined, row_loop, smaller, where
+from fastnorm._kernels.vector import (
+    RowLoop,
+    below,
+    double,
+    fused,
+    not_inlined,
+    remainder,
+    rounded_product,
+    row_loop,
+    smaller,
+    weighted_row_loop,
+    where,
+)
 
 BLOCK = 64  # rows whose sums stay within 2**52 units
 # Each sum: power of the data, exponent of its unit beside power * E, 1 where it enters twice (2pq in a square), and in
@@ -47,8 +59,37 @@ WIDE = np.array(
     ]
 )
 
+# With weights below 1, of 26 binades and 53 bits.
+WEIGHTED_NARROW = np.array(
+    [
+        [1, -45, 0, 3],
+        [1, -90, 0, 3],
+        [1, -135, 0, 3],
+        [2, -45, 0, 3],
+        [2, -90, 0, 3],
+        [2, -135, 0, 3],
+        [2, -180, 0, 3],
+        [2, -225, 0, 3],
+    ]
+)
+WEIGHTED = np.array(
+    [
+        [1, -45, 0, 3],
+        [1, -90, 0, 3],
+        [1, -135, 0, 3],
+        [1, -180, 0, 3],
+        [2, -45, 0, 3],
+        [2, -90, 0, 3],
+        [2, -134, 0, 3],
+        [2, -178, 0, 3],
+        [2, -222, 0, 3],
+        [2, -266, 0, 3],
+    ]
+)
 
 WIDE_FLOOR, WIDE_FLOOR_NARROW = 2.0**-74, 2.0**-132  # of v**2 beside 4**E, for float64 and float32
+WEIGHTED_FLOOR, WEIGHTED_FLOOR_NARROW = 2.0**-80, 2.0**-68
+LIGHTEST = 2.0**-26  # the smallest weight
 
 
 def _slice(total: Any, v: Any) -> tuple[Any, Any, Any]:
@@ -132,6 +173,48 @@ def _wide_step(x: Any, constants: Any, state: Any) -> Any:
     )
 
 
+def _absorb(sums: Any, *terms: tuple[int, Any]) -> Any:
+    """Add each term to the sums from the one given on: each takes a slice, the last what is left."""
+    new = list(sums)
+    for k in range(len(new) - 1):
+        for index, (first, term) in enumerate(terms):
+            if first <= k:
+                new[k], _, rest = _slice(new[k], term)
+                terms = (*terms[:index], (first, rest), *terms[index + 1 :])
+    for _, term in terms:
+        new[-1] = new[-1] + term
+    return new
+
+
+def _masked(v: Any, constants: Any, outside: Any) -> Any:
+    """``v`` where it is in the window and 0 elsewhere, and the count of what is elsewhere, NaNs included."""
+    top, floor = constants
+    w = v * v
+    inside = (w >= floor) & (w < top)
+    return where(inside, v, 0.0), outside + where(inside, 0.0, where(v == 0.0, 0.0, 1.0))
+
+
+def _weighted_narrow_step(x: Any, weight: Any, constants: Any, state: Any) -> Any:
+    """float32, |v| in [2**(E-34), 2**E), a weight of 53 bits in [2**-26, 1): products of two float64, each in two."""
+    *sums, outside = state
+    v, outside = _masked(double(x), constants, outside)
+    square = v * v
+    p, a = rounded_product(weight, v), rounded_product(weight, square)
+    total = _absorb(sums[:3], (0, p), (1, remainder(weight, v, p)))
+    return *total, *_absorb(sums[3:], (0, a), (1, remainder(weight, square, a))), outside
+
+
+def _weighted_step(x: Any, weight: Any, constants: Any, state: Any) -> Any:
+    """float64, |v| in [2**(E-40), 2**E), a weight of 53 bits in [2**-26, 1): w*v in two float64, w*v*v in four."""
+    *sums, outside = state
+    v, outside = _masked(x, constants, outside)
+    p = rounded_product(weight, v)
+    e = remainder(weight, v, p)
+    a, c = rounded_product(p, v), rounded_product(e, v)
+    b, d = remainder(p, v, a), remainder(e, v, c)
+    return *_absorb(sums[:4], (0, p), (1, e)), *_absorb(sums[4:], (0, a), (1, b), (1, c), (2, d)), outside
+
+
 def _watch(x: Any, constants: Any, state: Any) -> Any:
     """Count what the wide step passes over: values outside the window, and NaNs."""
     (top, floor), (outside, missing) = constants, state
@@ -147,6 +230,12 @@ def _always(constants: Any, sums: Any, rest: Any) -> Any:
 
 
 _NARROW_WINDOW, _PLAIN_WINDOW = ((2, 4.0), (1, 2.0**-24)), ((2, 5.0), (1, 2.0**-20))
+
+
+def _counted(constants: Any, sums: Any, rest: Any) -> Any:
+    return None, rest[0], 0
+
+
 _INFINITE, _NONE = np.float32(np.inf), np.float32(0)
 _narrow = RowLoop(_narrow_step, NARROW, _NARROW_WINDOW, (_INFINITE,), _in_window(1))
 _plain = RowLoop(_plain_step, PLAIN, _PLAIN_WINDOW, (np.inf,), _in_window(3))
@@ -154,10 +243,15 @@ _narrow_gaps = RowLoop(_with_gaps(_narrow_step), NARROW, _NARROW_WINDOW, (_INFIN
 _plain_gaps = RowLoop(_with_gaps(_plain_step), PLAIN, _PLAIN_WINDOW, (np.inf, 0.0), _in_window(3))
 _wide = RowLoop(_wide_step, WIDE, ((2, 1.0), (2, WIDE_FLOOR)), (0.0, 0.0), _always, _watch)
 _wide_narrow = RowLoop(_wide_step, WIDE, ((2, 1.0), (2, WIDE_FLOOR_NARROW)), (0.0, 0.0), _always, _watch)
+_weighted_narrow = RowLoop(
+    _weighted_narrow_step, WEIGHTED_NARROW, ((2, 1.0), (2, WEIGHTED_FLOOR_NARROW)), (0.0,), _counted
+)
+_weighted = RowLoop(_weighted_step, WEIGHTED, ((2, 1.0), (2, WEIGHTED_FLOOR)), (0.0,), _counted)
 
 _plain_loop = row_loop(float32=_narrow, float64=_plain)
 _gaps_loop = row_loop(float32=_narrow_gaps, float64=_plain_gaps)
 _wide_loop = row_loop(float32=_wide_narrow, float64=_wide)
+_weighted_loop = weighted_row_loop(float32=_weighted_narrow, float64=_weighted)
 
 
 # Functions of their own, so that each loop is compiled once.
@@ -183,3 +277,10 @@ def wide_block(x, start, rows, stride, first, stop, ahead, scales, sums, flags):
     """Add what lies in the wide window; not 0 if something else is left, each lane with its number of values."""
     not_inlined()
     return _wide_loop(x, start, rows, stride, first, stop, ahead, scales, sums, flags)
+
+
+@inner_kernel
+def weighted_block(x, start, rows, stride, first, stop, ahead, scales, sums, flags, weights):
+    """Add w*x and w*x**2 of what lies in the window; not 0 if something else is left, as above."""
+    not_inlined()
+    return _weighted_loop(x, start, rows, stride, first, stop, ahead, scales, sums, flags, weights)

@@ -8,8 +8,10 @@ core in cache, against 14 GB/s here). Where kernels are interpreted, the same st
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from fastnorm._jit import INTERPRETED, vector_bytes
 
 #: Per-lane arrays keep quantity k of lane c, of at most 512, at [c + k * LANES]: not all k in the same cache set.
 LANES = 520
+SPREAD = 8  # a row's weight comes so many times, as a vector: the most float64 that one has
 
 _INT64 = ir.IntType(64)
 _BYTE_POINTER = ir.IntType(8).as_pointer()
@@ -115,6 +118,22 @@ def fused(x: Any, y: Any, z: Any) -> Any:
     return Vector(z.builder, z.builder.call(function, [x.value, y.value, z.value]))
 
 
+def rounded_product(x: Any, y: Any) -> Any:
+    """``x * y``, rounded, which nothing may be fused with."""
+    return Vector(x.builder, x.builder.fmul(x.value, y.value)) if isinstance(x, Vector) else x * y
+
+
+def remainder(x: Any, y: Any, product: Any) -> Any:
+    """What rounding ``product`` took from ``x * y``: by an instruction that fuses, or a function that does the same."""
+    if not isinstance(x, Vector):
+        exact = Fraction(x) * Fraction(y) - Fraction(product) if math.isfinite(product) else math.nan
+        return float(exact)
+    kind = x.value.type
+    name = f"llvm.fma.v{kind.count}f64"
+    function = cgutils.get_or_insert_function(x.builder.module, ir.FunctionType(kind, [kind] * 3), name)
+    return Vector(x.builder, x.builder.call(function, [x.value, y.value, (-product).value]))
+
+
 def double(value: Any) -> Any:
     """Widen to float64."""
     if not isinstance(value, Vector):
@@ -161,8 +180,11 @@ def _rows(
     stride: ir.Value,
     soon: ir.Value,
     then: ir.Value,
-) -> Iterator[ir.Value]:
-    """A loop over at least one row: yields the index of its element, prefetches from ``soon`` in steps of ``then``."""
+) -> Iterator[tuple[ir.Value, ir.Value]]:
+    """A loop over at least one row: yields the index of its element and the rows that are left, itself included.
+
+    Prefetches from ``soon`` in steps of ``then``.
+    """
     position = cgutils.alloca_once_value(builder, first)
     fetched = cgutils.alloca_once_value(builder, soon)
     left = cgutils.alloca_once_value(builder, rows)
@@ -175,7 +197,7 @@ def _rows(
     prefetch = builder.module.declare_intrinsic("llvm.prefetch", [_BYTE_POINTER], kind)
     there = builder.load(fetched)
     builder.call(prefetch, [builder.bitcast(builder.gep(x, [there]), _BYTE_POINTER), i32(0), i32(3), i32(1)])
-    yield here
+    yield here, builder.load(left)
     builder.store(builder.add(here, stride), position)
     builder.store(builder.add(there, then), fetched)
     builder.store(builder.sub(builder.load(left), _INT64(1)), left)
@@ -246,14 +268,15 @@ class RowLoop:
 
     def interpret(self, x: Any, *arguments: Any) -> int:
         """The loop in plain Python, lane by lane: how many lanes have a flag."""
-        start, rows, stride, first, stop, _, scales, sums, flags = arguments
+        start, rows, stride, first, stop, _, scales, sums, flags, *weights = arguments
         flagged = 0
         for c in range(first, stop):
             starts, constants = self._scaled(float(scales[c]))
             state = starts + list(self.rest)
             for step, part in self.loops:
                 for r in range(rows):
-                    state[part] = step(float(x[start + r * stride + c]), constants, state[part])
+                    value = [float(x[start + r * stride + c]), *(float(w[r * SPREAD]) for w in weights)]
+                    state[part] = step(*value, constants, state[part])
             keep, flag, tally = self.finish(constants, state[: self.sums], state[self.sums :])
             if keep is None or keep:
                 for k in range(self.sums):
@@ -291,7 +314,7 @@ class RowLoop:
     def _emit_strip(
         self, builder: ir.IRBuilder, arguments: Sequence[ir.Value], c: ir.Value, element: ir.Type, width: int
     ) -> ir.Value:
-        x, start, rows, stride, first, stop, ahead, scales, sums, flags = arguments
+        x, start, rows, stride, first, stop, ahead, scales, sums, flags, *weights = arguments
         doubles = ir.VectorType(_DOUBLE, width)
         integers = ir.VectorType(_INT64, width)
 
@@ -323,10 +346,13 @@ class RowLoop:
             slots.append(cgutils.alloca_once_value(builder, value))
         soon, then = _soon(builder, start, stride, first, stop, c, ahead, width)
         for step, part in self.loops:
-            with _rows(builder, x, builder.add(start, c), rows, stride, soon, then) as here:
-                value = Vector(builder, load(x, here, ir.VectorType(element, width)))
+            with _rows(builder, x, builder.add(start, c), rows, stride, soon, then) as (here, left):
+                value = [Vector(builder, load(x, here, ir.VectorType(element, width)))]
+                if weights:
+                    row = builder.mul(builder.sub(rows, left), _INT64(SPREAD))
+                    value.append(Vector(builder, load(weights[0], row, doubles)))
                 state = [Vector(builder, builder.load(slot)) for slot in slots[part]]
-                for slot, new in zip(slots[part], step(value, constants, state), strict=True):
+                for slot, new in zip(slots[part], step(*value, constants, state), strict=True):
                     builder.store(new.value, slot)
         state = [Vector(builder, builder.load(slot)) for slot in slots]
         keep, flag, tally = self.finish(constants, state[: self.sums], state[self.sums :])
@@ -366,19 +392,48 @@ def row_loop(**by_element: RowLoop) -> Any:
         sums: Any,
         flags: Any,
     ) -> Any:
-        loop = by_element[x.dtype.name]
-
-        def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-            items = []
-            for kind, argument in zip(signature.args, arguments, strict=True):
-                is_array = isinstance(kind, types.Array)
-                items.append(context.make_array(kind)(context, builder, argument).data if is_array else argument)
-            return loop.emit(builder, items, context.get_data_type(x.dtype))
-
-        number = types.int64
-        return number(x, number, number, number, number, number, number, scales, sums, flags), codegen
+        return _typed(by_element, x, scales, sums, flags)
 
     return kernel
+
+
+def weighted_row_loop(**by_element: RowLoop) -> Any:
+    """The same with a further argument: row r has the weight ``weights[r * SPREAD : (r + 1) * SPREAD]``, all equal."""
+    if INTERPRETED:
+        return lambda x, *rest: by_element[x.dtype.name].interpret(x, *rest)
+
+    @intrinsic
+    def kernel(
+        context: Any,
+        x: Any,
+        start: Any,
+        rows: Any,
+        stride: Any,
+        first: Any,
+        stop: Any,
+        ahead: Any,
+        scales: Any,
+        sums: Any,
+        flags: Any,
+        weights: Any,
+    ) -> Any:
+        return _typed(by_element, x, scales, sums, flags, weights)
+
+    return kernel
+
+
+def _typed(by_element: dict[str, RowLoop], x: Any, *arrays: Any) -> Any:
+    """The signature of a row loop, and what generates its code."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        items = []
+        for kind, argument in zip(signature.args, arguments, strict=True):
+            is_array = isinstance(kind, types.Array)
+            items.append(context.make_array(kind)(context, builder, argument).data if is_array else argument)
+        return by_element[x.dtype.name].emit(builder, items, context.get_data_type(x.dtype))
+
+    number = types.int64
+    return number(x, number, number, number, number, number, number, *arrays), codegen
 
 
 @intrinsic

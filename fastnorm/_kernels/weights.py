@@ -1,37 +1,121 @@
-"""Exact sums of weighted values: products of whole numbers, element by element."""
+"""Exact sums of weighted values: blocks in vectors, and products of whole numbers, element by element, for the rest."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from fastnorm._jit import exact_kernel, inner_kernel
-from fastnorm._kernels.limbs import NAN, NEGINF, POSINF, SQUARE, TOTAL, WEIGHT, put, split
+from fastnorm._kernels.exact import _BLOCKS, _E, _FLAGS, FLUSH, begin, fitting, move
+from fastnorm._kernels.limbs import NAN, NEGINF, POSINF, SQUARE, TOTAL, WEIGHT, ZERO, flush, put, split
+from fastnorm._kernels.steps import (
+    BLOCK,
+    LIGHTEST,
+    WEIGHTED,
+    WEIGHTED_FLOOR,
+    WEIGHTED_FLOOR_NARROW,
+    WEIGHTED_NARROW,
+    weighted_block,
+)
+from fastnorm._kernels.vector import LANES, SPREAD, not_inlined, part
+
+UNIT = 2.0**45  # weights below 1 are two whole numbers: of units 1 / UNIT and 1 / UNIT**2
+HIGH, LOW = np.int64(-45), np.int64(-90)
+SCRATCH = SPREAD * BLOCK
 
 
 @exact_kernel
-def scan_weighted(x, weights, rows, lanes, feature, state, layout, span):
-    """Add w, w*x and w*x**2 of a contiguous tile of float64, element by element: products of whole numbers."""
-    for r in range(rows):
-        whole, exponent = split(weights[r], layout[6])
-        w1, w0 = whole >> 27, whole & 0x7FFFFFF
-        for c in range(lanes):
-            f = feature + c
-            v = np.float64(x[r * lanes + c])
-            if v != v:
-                state[NAN, f] += 1
-            elif abs(v) == np.inf:
-                state[POSINF if v > 0 else NEGINF, f] += 1
-            elif whole > 0:
-                put(state, layout[4], layout[5], f, exponent, whole, span, WEIGHT)
-                if v != 0.0:
-                    size, power = split(v, layout[6])
-                    sign = 1 if v > 0 else -1
-                    put_product(state, layout, f, exponent, power, w1, w0, size, sign, span)
+def scan_weighted(
+    x, weights, scale, start, rows, stride, lanes, feature, floats, integers, spread, state, layout, scaled, span
+):
+    """Add w, w*x and w*x**2 of float32 or float64: element (r, c) is x[start + r*stride + c], with weights[r].
+
+    ``scale`` is a power of two that makes the weights less than 1, and ``scaled`` the layout of their sums; ``layout``
+    is that of the sums of the weights as they are.
+    """
+    begin(x, start, rows, stride, lanes, floats, integers)
+    flags = part(integers, _FLAGS, 2 * LANES)
+    high = low = ZERO
+    for first in range(0, rows, BLOCK):
+        count = min(BLOCK, rows - first)
+        here = start + first * stride
+        for r in range(count):
+            w = weights[first + r] * scale
+            if w < LIGHTEST:
+                if w > 0.0 or weights[first + r] > 0.0:
+                    add_row(x, here + r * stride, weights[first + r], lanes, feature, state, layout, span)
+                w = 0.0
+            units = np.int64(w * UNIT)
+            high += units
+            low += np.int64((w * UNIT - units) * UNIT)
+            for i in range(SPREAD):
+                spread[r * SPREAD + i] = w
+        ahead = count * stride
+        if weighted_block(x, here, count, stride, ZERO, lanes, ahead, floats, integers, flags, spread):
+            for c in range(lanes):
+                if flags[c]:
+                    sweep(x, here, count, stride, c, spread, floats, integers, state, scaled, feature + c, span)
+        integers[_BLOCKS] += 1
+        if integers[_BLOCKS] == FLUSH or first + count == rows:
+            for c in range(lanes):
+                settle(c, integers, x.itemsize == 4, state, scaled, feature + c, span)
+                put(state, scaled[4], scaled[5], feature + c, HIGH, high, span, WEIGHT)
+                put(state, scaled[4], scaled[5], feature + c, LOW, low, span, WEIGHT)
+            high = low = ZERO
+            integers[_BLOCKS] = 0
 
 
 @inner_kernel
-def put_product(state, layout, f, exponent, power, w1, w0, size, sign, span):
-    """Add w*x and w*x**2, where w = (w1 * 2**27 + w0) * 2**exponent and |x| = size * 2**power."""
+def settle(c, integers, narrow, state, layout, feature, span):
+    """Empty lane c."""
+    not_inlined()
+    flush(integers, WEIGHTED_NARROW if narrow else WEIGHTED, c, integers[_E + c], state, layout, feature, span)
+
+
+@inner_kernel
+def sweep(x, start, rows, stride, c, spread, floats, integers, state, layout, feature, span):
+    """After a block: add what lay outside the window of lane c, and let the window follow the data."""
+    not_inlined()
+    narrow = x.itemsize == 4
+    top = floats[c] * floats[c]
+    floor = top * (WEIGHTED_FLOOR_NARROW if narrow else WEIGHTED_FLOOR)
+    squares = 0.0
+    for r in range(rows):
+        v = np.float64(x[start + r * stride + c])
+        w = v * v
+        whole, exponent = split(spread[r * SPREAD], layout[6])
+        if v != v or abs(v) == np.inf:
+            state[NAN if v != v else POSINF if v > 0 else NEGINF, feature] += 1
+            if whole > 0:
+                put(state, layout[4], layout[5], feature, exponent, -whole, span, WEIGHT)
+        elif whole > 0:
+            squares += w
+            if v != 0.0 and (w >= top or w < floor):
+                put_product(state, layout, feature, exponent, whole, v, span)
+    E = fitting(squares, rows)
+    if squares > 0.0 and (E > integers[_E + c] or E + 8 < integers[_E + c]):
+        settle(c, integers, narrow, state, layout, feature, span)
+        move(c, E, floats, integers, narrow)
+
+
+@inner_kernel
+def add_row(x, start, weight, lanes, feature, state, layout, span):
+    """Add the finite values of a row, whatever the weight."""
+    not_inlined()
+    whole, exponent = split(weight, layout[6])
+    for c in range(lanes):
+        v = np.float64(x[start + c])
+        if abs(v) < np.inf:
+            put(state, layout[4], layout[5], feature + c, exponent, whole, span, WEIGHT)
+            put_product(state, layout, feature + c, exponent, whole, v, span)
+
+
+@inner_kernel
+def put_product(state, layout, f, exponent, whole, value, span):
+    """Add w*x and w*x**2 for w = whole * 2**exponent and a finite x."""
+    not_inlined()
+    size, power = split(value, layout[6])
+    sign = 1 if value > 0.0 else -1
+    w1, w0 = whole >> 27, whole & 0x7FFFFFF
     x1, x0 = size >> 27, size & 0x7FFFFFF
     e = exponent + power
     put(state, layout[0], layout[1], f, e + 54, sign * (w1 * x1), span, TOTAL)
