@@ -15,8 +15,8 @@ from fastnorm._layout import Array, Block, Tile
 from fastnorm._sums import Integers, Sums
 
 WIDE = 2048  # features from which workers share columns, not rows: one state for all of them
-STRIP = 2048  # bytes of a row in a tile: so far is memory read in order
-LANES = 512  # the most lanes of a tile, which kernels have scratch for
+STRIP = 4096  # bytes of a row in a tile: so far is memory read in order
+LANES = 1024  # the most lanes of a tile, which kernels have scratch for
 SHARE = 1 << 20  # elements of a unit of work
 SMALL = 1 << 16  # elements below which threads cost more than they give
 COPIED = 1 << 18  # elements of a copied block
@@ -159,9 +159,10 @@ def _kind(dtype: np.dtype[Any]) -> str:
     return "double" if dtype == np.float64 else "narrow"
 
 
-def _strip(dtype: np.dtype[Any]) -> int:
+def _strip(dtype: np.dtype[Any], features: int = 0) -> int:
     """The most lanes of a tile."""
-    return min(LANES, STRIP // dtype.itemsize)
+    whole = STRIP // dtype.itemsize
+    return min(LANES, whole if features <= whole else whole // 2)
 
 
 def _fold(dtype: np.dtype[Any]) -> int:
@@ -273,7 +274,7 @@ def count(array: Array, kept: tuple[int, ...], weights: Array | None, threads: i
         return _count_blocks(plain, mask, kept, weights, workers)
     features = math.prod(plain.shape[axis] for axis in kept)
     rows = plain.size // features
-    strip, fold, found = _strip(plain.dtype), _fold(plain.dtype), None
+    strip, fold, found = _strip(plain.dtype, features), _fold(plain.dtype), None
     if features >= WIDE:  # columns of its own for each worker, if one tile can have all their rows
         columns = max(64, min(strip, features // (4 * workers)))
         found = _layout.tiling(plain, kept, columns, plain.size, fold)

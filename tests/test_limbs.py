@@ -60,9 +60,9 @@ def test_a_lane_keeps_within_the_range_of_E(narrow):
 def test_any_sum_of_squares_gives_an_exponent(squares, rows):
     """A grid fits twice the squares that a block needs, and where it can not, it is clamped: that is speed alone."""
     E = int(fitting(squares, rows))
-    needed = 2 * Fraction(squares) * steps.BLOCK / rows if 0 < squares < 1e300 else 0
-    assert not needed or naive.power_of_two(2 * E - 3) <= needed <= naive.power_of_two(2 * E)
-    assert squares > 0 or E == exact.LOWEST
+    needed = 2 * Fraction(squares) * steps.BLOCK / rows if squares < 1e300 else 0
+    assert naive.power_of_two(2 * E - 3) <= needed <= naive.power_of_two(2 * E) or E < exact.LOWEST or squares >= 1e300
+    assert squares < 1e300 or E > exact.LOWEST
 
 
 def test_a_wide_grid_is_where_the_plain_one_is():

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from fastnorm._jit import exact_kernel, inner_kernel
@@ -25,7 +23,7 @@ from fastnorm._kernels.vector import LANES, not_inlined, part
 FLUSH = 1000  # blocks whose whole numbers (at most 2**52 each) fit an int64, with a bit to spare
 LOWEST, HIGHEST = -400, 500  # E stays here: products neither under- nor overflow
 LOWEST_NARROW, HIGHEST_NARROW = -71, 106  # and for float32 here, where its limbs suffice
-FULL = np.int64(BLOCK)  # as an argument: see ZERO
+FULL, HALF = np.int64(BLOCK), np.int64(BLOCK // 2)  # as arguments: see ZERO
 UNSET = 1 << 20  # the E of a wide grid that was not needed yet
 
 # Scratch of a worker, in lanes: floats hold 2**E for the plain and the wide grid; integers the sums of each, flags,
@@ -59,10 +57,9 @@ def settle(c, integers, narrow, state, layout, feature, span):
 @inner_kernel
 def move(c, E, floats, integers, narrow):
     """Aim the (empty) lane c at values whose squares add up to less than 4**E in a block."""
-    not_inlined()
     E = min(max(E, LOWEST_NARROW), HIGHEST_NARROW) if narrow else min(max(E, LOWEST), HIGHEST)
     integers[_E + c] = E
-    floats[c] = math.ldexp(1.0, int(E))
+    floats[c] = np.int64((E + 1023) << 52).view(np.float64)  # 2**E
 
 
 @inner_kernel
@@ -80,9 +77,8 @@ def widen(first, stop, floats, integers):
 @inner_kernel
 def fitting(squares, rows):
     """The E for data of which so many rows have this sum of squares: twice what a block of them would need, or more."""
-    if not 0.0 < squares <= 1.7976931348623157e308:
-        return LOWEST if squares == 0.0 else HIGHEST
-    return (math.frexp(squares * (BLOCK / rows))[1] + 2) >> 1
+    exponent = np.float64(squares * (BLOCK / rows)).view(np.int64) >> 52  # of inf as if it were finite
+    return (exponent - 1020) >> 1
 
 
 @inner_kernel
@@ -113,16 +109,22 @@ def begin(x, start, rows, stride, lanes, floats, integers):
     """Empty the lanes, and aim them at what the first rows hold."""
     not_inlined()
     sample = min(rows, 16)
+    squares = part(floats, LANES, LANES)
     for c in range(lanes):
-        squares = 0.0
-        for r in range(sample):
-            w = np.float64(x[start + r * stride + c]) * np.float64(x[start + r * stride + c])
-            squares += w if w <= 1e300 else 0.0
-        move(c, fitting(squares, sample) if squares > 0.0 else ZERO, floats, integers, x.itemsize == 4)
+        squares[c] = 0.0
+    for r in range(sample):
+        row = part(x, start + r * stride, lanes)
+        for c in range(lanes):
+            w = np.float64(row[c]) * np.float64(row[c])
+            squares[c] += w if w <= 1e300 else 0.0
+    for c in range(lanes):
+        move(c, fitting(squares[c], sample) if squares[c] > 0.0 else ZERO, floats, integers, x.itemsize == 4)
         integers[_WIDE_E + c] = UNSET
         integers[_TALLY + c] = 0
-        for k in range(_SUMS):
-            integers[c + k * LANES] = 0
+    for k in range(_SUMS):
+        sums = part(integers, k * LANES, lanes)
+        for c in range(lanes):
+            sums[c] = 0
     integers[_BLOCKS] = 0
 
 
@@ -200,12 +202,13 @@ def finish(lanes, period, feature, integers, narrow, state, layout, span):
 def scan(x, start, outer, step, rows, stride, lanes, period, feature, floats, integers, state, layout, span):
     """Add float32 or float64: element (o, r, c) is x[start + o*step + r*stride + c], of feature + c % period."""
     begin(x, start, rows, stride, lanes, floats, integers)
-    blocks, rest = rows // BLOCK, rows % BLOCK
+    size = HALF if stride == lanes and lanes * x.itemsize > 1024 else FULL  # two blocks fit the second-level cache
+    blocks, rest = rows // size, rows % size
     for o in range(outer):
         here = start + o * step
-        add_blocks(x, here, blocks, FULL, stride, lanes, period, feature, floats, integers, state, layout, span)
+        add_blocks(x, here, blocks, size, stride, lanes, period, feature, floats, integers, state, layout, span)
         if rest:
-            here += blocks * BLOCK * stride
+            here += blocks * size * stride
             add_blocks(x, here, ONE, rest, stride, lanes, period, feature, floats, integers, state, layout, span)
     finish(lanes, period, feature, integers, x.itemsize == 4, state, layout, span)
 

@@ -23,8 +23,8 @@ from numpy.typing import NDArray
 
 from fastnorm._jit import INTERPRETED, vector_bytes
 
-#: Per-lane arrays keep quantity k of lane c, of at most 512, at [c + k * LANES]: not all k in the same cache set.
-LANES = 520
+#: Per-lane arrays keep quantity k of lane c, of at most 1024, at [c + k * LANES]: not all k in the same cache set.
+LANES = 1032
 SPREAD = 8  # a row's weight comes so many times, as a vector: the most float64 that one has
 
 _INT64 = ir.IntType(64)
@@ -147,6 +147,7 @@ def double(value: Any) -> Any:
 def _soon(
     builder: ir.IRBuilder,
     start: ir.Value,
+    rows: ir.Value,
     stride: ir.Value,
     first: ir.Value,
     stop: ir.Value,
@@ -156,19 +157,21 @@ def _soon(
 ) -> tuple[ir.Value, ir.Value]:
     """Where to prefetch while the lanes at ``c`` are done, and how far to go on with each row.
 
-    In the order of memory where that is possible, so that the processor's own prefetchers help: a contiguous block is
-    walked from its begin to its end, and of a block with as many lanes as 64 vectors, a row for each vector of lanes.
-    Otherwise the lanes at ``c`` of the block ahead, row by row.
+    The block ahead is walked row by row, in the order of memory, so that the processor's own prefetchers help: each
+    vector of lanes takes its share, which is part of a row. Where the rows are too short for that and not contiguous,
+    it is the lanes at ``c`` of the block ahead.
     """
     lanes = builder.sub(stop, first)
-    block = builder.add(start, ahead)
-    done = builder.sub(c, first)
-    contiguous = builder.icmp_signed("==", stride, lanes)
-    by_row = builder.icmp_signed("==", lanes, _INT64(64 * width))
-    linear = builder.add(builder.add(block, first), builder.mul(done, _INT64(64)))
-    row = builder.add(builder.add(block, first), builder.mul(builder.sdiv(done, _INT64(width)), stride))
-    at = builder.select(contiguous, linear, builder.select(by_row, row, builder.add(block, c)))
-    return at, builder.select(builder.or_(contiguous, by_row), _INT64(width), stride)
+    block = builder.add(builder.add(start, ahead), first)
+    done = builder.mul(builder.sub(c, first), rows)
+    row = builder.udiv(done, lanes)
+    share = builder.add(builder.add(block, done), builder.mul(row, builder.sub(stride, lanes)))
+    in_order = builder.or_(
+        builder.icmp_signed("==", stride, lanes),
+        builder.icmp_signed("==", builder.and_(stride, _INT64(511)), _INT64(0)),
+    )
+    at = builder.select(in_order, share, builder.add(builder.add(start, ahead), c))
+    return at, builder.select(in_order, _INT64(width), stride)
 
 
 @contextmanager
@@ -344,7 +347,7 @@ class RowLoop:
                 kind = ir.VectorType(ir.FloatType(), width) if isinstance(initial, np.float32) else doubles
                 value = ir.Constant(kind, [float(initial)] * width)
             slots.append(cgutils.alloca_once_value(builder, value))
-        soon, then = _soon(builder, start, stride, first, stop, c, ahead, width)
+        soon, then = _soon(builder, start, rows, stride, first, stop, c, ahead, width)
         for step, part in self.loops:
             with _rows(builder, x, builder.add(start, c), rows, stride, soon, then) as (here, left):
                 value = [Vector(builder, load(x, here, ir.VectorType(element, width)))]
