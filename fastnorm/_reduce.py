@@ -185,7 +185,7 @@ class _Scanner:
     """A worker's scratch and state, bound to the kernel for one dtype."""
 
     def __init__(self, dtype: np.dtype[Any], state: _State) -> None:
-        from fastnorm._kernels import exact, integers, steps, weights
+        from fastnorm._kernels import exact, integers, steps, vector, weights
 
         if _TINY[0] * 1.0 == 0.0:
             raise RuntimeError(
@@ -204,6 +204,7 @@ class _Scanner:
         self.spread = np.empty(weights.SCRATCH)
         self.is_float16 = dtype.kind == "f"
         self.is_integer = dtype.kind in "biu"
+        self.short = np.zeros(2 * vector.LANES, np.int32)
         self.mask = 0xFFFFF if dtype == np.uint64 else -1
 
     def _saw(self, elements: int) -> None:
@@ -216,7 +217,7 @@ class _Scanner:
         state = self.state
         self._saw(tile.outer * tile.rows * tile.lanes)
         if self.is_integer:
-            self.scan_integer(flat, self.mask, *tile, self.integers, state.rows, state.layout, state.span)
+            self.scan_integer(flat, self.mask, *tile, self.integers, self.short, state.rows, state.layout, state.span)
         elif self.half:
             self.scan_half(
                 flat,

@@ -17,18 +17,24 @@ LONG = np.array([[1, 44, 0], [1, 22, 0], [1, 0, 0], [2, 88, 0], [2, 66, 1], [2, 
 
 
 @exact_kernel
-def scan_integer(x, mask, start, outer, step, rows, stride, lanes, period, feature, sums, state, layout, span):
+def scan_integer(x, mask, start, outer, step, rows, stride, lanes, period, feature, sums, short, state, layout, span):
     """Add integers of any width; 64-bit ones come as int64, with ``mask`` 2**20 - 1 where they stand for uint64.
 
-    ``sums`` are 0 before and after.
+    ``sums``, and ``short`` (int32) those of a block of bytes, are 0 before and after.
     """
     blocks = 0
+    values, squares = part(short, ZERO, LANES), part(short, LANES, LANES)
     for o in range(outer):
         for r in range(0, rows, BLOCK):
             for i in range(r, min(r + BLOCK, rows)):
                 here = start + o * step + i * stride
                 row = part(x, here, lanes)
-                if x.itemsize <= 2:
+                if x.itemsize == 1:
+                    for c in range(lanes):
+                        v = np.int32(row[c])
+                        values[c] += v
+                        squares[c] += v * v
+                elif x.itemsize == 2:
                     for c in range(lanes):
                         v = np.int64(row[c])
                         sums[c] += v
@@ -53,6 +59,11 @@ def scan_integer(x, mask, start, outer, step, rows, stride, lanes, period, featu
                         sums[c + 5 * LANES] += q * q + 2 * (p * s)
                         sums[c + 6 * LANES] += q * s
                         sums[c + 7 * LANES] += s * s
+            if x.itemsize == 1:
+                for c in range(lanes):
+                    sums[c] += values[c]
+                    sums[c + LANES] += squares[c]
+                    values[c] = squares[c] = 0
             blocks += 1
             if blocks == FLUSH:
                 empty_integers(x.itemsize, sums, lanes, period, feature, state, layout, span)
