@@ -185,7 +185,7 @@ class _Scanner:
     """A worker's scratch and state, bound to the kernel for one dtype."""
 
     def __init__(self, dtype: np.dtype[Any], state: _State) -> None:
-        from fastnorm._kernels import exact, integers, steps, vector, weights
+        from fastnorm._kernels import exact, integers, lanes, steps, vector, weights
 
         if _TINY[0] * 1.0 == 0.0:
             raise RuntimeError(
@@ -196,8 +196,8 @@ class _Scanner:
         self.scan_integer, self.scan_weighted = integers.scan_integer, weights.scan_weighted
         self.state = state
         self.seen = 0
-        self.integers = np.zeros(exact.INTEGERS, np.int64)
-        self.floats = np.empty(exact.FLOATS)
+        self.integers = np.zeros(lanes.INTEGERS, np.int64)
+        self.floats = np.empty(lanes.FLOATS)
         self.half = dtype.kind in "fV" and dtype.itemsize == 2
         self.tile = np.empty(steps.BLOCK * LANES, np.float32) if self.half else None
         self.strip = _strip(dtype)

@@ -27,7 +27,7 @@ from model import (
     wide_block,
 )
 
-from fastnorm._kernels import exact, steps, vector
+from fastnorm._kernels import lanes, steps, vector
 
 SEED = 40
 LOOPS = {"narrow": steps._narrow, "plain": steps._plain, "wide": steps._wide, "wide narrow": steps._wide_narrow}
@@ -247,8 +247,8 @@ def test_the_kernels_use_the_grid_of_the_proof(slicing):
 
 def exponents(slicing):
     if slicing.data == 24:
-        return exact.LOWEST_NARROW, -1, 3, exact.HIGHEST_NARROW
-    return exact.LOWEST, -1, 0, exact.HIGHEST
+        return lanes.LOWEST_NARROW, -1, 3, lanes.HIGHEST_NARROW
+    return lanes.LOWEST, -1, 0, lanes.HIGHEST
 
 
 def worst_values(slicing, E):

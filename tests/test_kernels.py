@@ -11,7 +11,7 @@ from model import sums_of
 from strategies import UNJITTED
 
 from fastnorm import Moments, _reduce, _sums
-from fastnorm._kernels import exact, steps
+from fastnorm._kernels import lanes, steps
 from fastnorm._layout import Tile
 
 SEED = 40
@@ -31,7 +31,7 @@ def scanned(x, *tiles, features=1):
     return state.counted(sum(tile.outer * tile.rows for tile in tiles))
 
 
-LONG = steps.BLOCK * (exact.FLUSH + 1)  # rows: one block more than an int64 is trusted with
+LONG = steps.BLOCK * (lanes.FLUSH + 1)  # rows: one block more than an int64 is trusted with
 
 
 @pytest.mark.parametrize("odd", [None, 2.0**-30], ids=["plain", "wide"])
@@ -100,10 +100,10 @@ def bordering(dtype, exponents, rng, rows):
 
 BORDERS = {
     "f8": (
-        exact.LOWEST,
-        exact.LOWEST + 1,
-        exact.HIGHEST,
-        exact.HIGHEST + 1,
+        lanes.LOWEST,
+        lanes.LOWEST + 1,
+        lanes.HIGHEST,
+        lanes.HIGHEST + 1,
         -1021,
         -1060,
         1023,
@@ -113,10 +113,10 @@ BORDERS = {
         40,
     ),
     "f4": (
-        exact.LOWEST_NARROW,
-        exact.LOWEST_NARROW + 1,
-        exact.HIGHEST_NARROW,
-        exact.HIGHEST_NARROW + 1,
+        lanes.LOWEST_NARROW,
+        lanes.LOWEST_NARROW + 1,
+        lanes.HIGHEST_NARROW,
+        lanes.HIGHEST_NARROW + 1,
         -126,
         -140,
         127,

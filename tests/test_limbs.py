@@ -13,7 +13,7 @@ from strategies import UNJITTED
 from test_kernels import BORDERS, bordering
 
 from fastnorm import Moments, Normalization, _reduce
-from fastnorm._kernels import exact, integers, limbs, steps, vector
+from fastnorm._kernels import exact, integers, lanes, limbs, steps, vector
 
 SEED = 40
 TOP = 1 - 2.0**-53  # the largest float64 below 1
@@ -22,7 +22,7 @@ DOUBLE, SINGLE = np.dtype("f8"), np.dtype("f4")
 MOST_PUTS = 7  # sums of one side an element can leave behind; each raises a limb by < 2**32
 
 
-move, widen, fitting = entry(exact.move), entry(exact.widen), entry(exact.fitting)
+move, widen, fitting = entry(lanes.move), entry(exact.widen), entry(lanes.fitting)
 put, split, deposit = entry(limbs.put), entry(limbs.split), entry(limbs.deposit)
 
 
@@ -33,7 +33,7 @@ put, split, deposit = entry(limbs.put), entry(limbs.split), entry(limbs.deposit)
 def test_every_position_lies_in_the_limbs(narrow):
     """For every E of a lane, units, starts, binades and rows of limbs are in range."""
     kind = "narrow" if narrow else "double"
-    lowest, highest = (exact.LOWEST_NARROW, exact.HIGHEST_NARROW) if narrow else (exact.LOWEST, exact.HIGHEST)
+    lowest, highest = (lanes.LOWEST_NARROW, lanes.HIGHEST_NARROW) if narrow else (lanes.LOWEST, lanes.HIGHEST)
     for E in range(lowest, highest + 1):
         for table in (steps.NARROW if narrow else steps.PLAIN, steps.WIDE):
             for power, unit, twice, _ in table.tolist():
@@ -48,12 +48,12 @@ def test_every_position_lies_in_the_limbs(narrow):
 @pytest.mark.parametrize("narrow", [True, False])
 def test_a_lane_keeps_within_the_range_of_E(narrow):
     """Wherever a grid is aimed, it stays where units and limbs are in range; the sums start at exact numbers."""
-    lowest, highest = (exact.LOWEST_NARROW, exact.HIGHEST_NARROW) if narrow else (exact.LOWEST, exact.HIGHEST)
-    floats, integers = np.zeros(exact.FLOATS), np.zeros(exact.INTEGERS, np.int64)
+    lowest, highest = (lanes.LOWEST_NARROW, lanes.HIGHEST_NARROW) if narrow else (lanes.LOWEST, lanes.HIGHEST)
+    floats, integers = np.zeros(lanes.FLOATS), np.zeros(lanes.INTEGERS, np.int64)
     for E in (-(10**6), -1100, lowest - 1, lowest, -1, 0, highest, highest + 1, 1100, 10**6):
         move(np.int64(3), np.int64(E), floats, integers, narrow)
         expected = min(max(E, lowest), highest)
-        assert (expected, 2.0**expected) == (integers[exact._E + 3], floats[3])
+        assert (expected, 2.0**expected) == (integers[lanes.AT_E + 3], floats[3])
 
 
 @given(squares=st.floats(0), rows=st.integers(1, steps.BLOCK))
@@ -61,20 +61,20 @@ def test_any_sum_of_squares_gives_an_exponent(squares, rows):
     """A grid fits twice the squares that a block needs, and where it can not, it is clamped: that is speed alone."""
     E = int(fitting(squares, rows))
     needed = 2 * Fraction(squares) * steps.BLOCK / rows if squares < 1e300 else 0
-    assert naive.power_of_two(2 * E - 3) <= needed <= naive.power_of_two(2 * E) or E < exact.LOWEST or squares >= 1e300
-    assert squares < 1e300 or E > exact.LOWEST
+    assert naive.power_of_two(2 * E - 3) <= needed <= naive.power_of_two(2 * E) or E < lanes.LOWEST or squares >= 1e300
+    assert squares < 1e300 or E > lanes.LOWEST
 
 
 def test_a_wide_grid_is_where_the_plain_one_is():
     """`widen` moves the grid with its lane and starts its sums anew; where it is there already, it leaves them."""
-    floats, integers = np.zeros(exact.FLOATS), np.zeros(exact.INTEGERS, np.int64)
+    floats, integers = np.zeros(lanes.FLOATS), np.zeros(lanes.INTEGERS, np.int64)
     move(np.int64(1), np.int64(7), floats, integers, False)
-    integers[exact._WIDE_E + 1] = exact.UNSET
-    wide = integers[exact._WIDE_SUMS :][: len(steps.WIDE) * vector.LANES].reshape(len(steps.WIDE), vector.LANES)
+    integers[lanes.WIDE_E + 1] = lanes.UNSET
+    wide = integers[lanes.WIDE_SUMS :][: len(steps.WIDE) * vector.LANES].reshape(len(steps.WIDE), vector.LANES)
     wide[:] = 5
     for _ in range(2):
         widen(np.int64(1), np.int64(2), floats, integers)
-        assert (7, 128.0) == (integers[exact._WIDE_E + 1], floats[vector.LANES + 1])
+        assert (7, 128.0) == (integers[lanes.WIDE_E + 1], floats[vector.LANES + 1])
         assert [0] * len(steps.WIDE) == wide[:, 1].tolist()
         assert (wide[:, [0, 2]] == 5).all()
     wide[:, 1] = 6
@@ -127,7 +127,7 @@ def test_no_accumulator_of_integers_overflows(bits, signed):
     if bits == 64:
         p, q = 1 << (19 if signed else 20), (1 << 22) - 1
         addends = {p * p, p * q, q * q + 2 * p * q, q * q}
-    assert max(addends) * steps.BLOCK * exact.FLUSH < 2**63
+    assert max(addends) * steps.BLOCK * lanes.FLUSH < 2**63
 
 
 def test_a_flush_comes_in_time():
@@ -135,7 +135,7 @@ def test_a_flush_comes_in_time():
     tables = (steps.NARROW, steps.PLAIN, steps.WIDE)
     largest = max((4 - halves) << 51 for table in tables for _, _, _, halves in table.tolist())
     assert largest == 2**52
-    assert exact.FLUSH * 2 * largest < 2**63
+    assert lanes.FLUSH * 2 * largest < 2**63
 
 
 def put_all(puts):

@@ -22,12 +22,12 @@ from model import (
 from strategies import UNJITTED
 
 from fastnorm import _reduce
-from fastnorm._kernels import exact, steps, vector
+from fastnorm._kernels import exact, lanes, steps, vector
 
 HUGE = float(np.finfo(np.float64).max)
 LOOPS = {"narrow": steps._narrow, "plain": steps._plain, "wide": steps._wide, "wide narrow": steps._wide_narrow}
 GAPS = {"narrow": steps._narrow_gaps, "plain": steps._plain_gaps}
-move, widen, sweep = entry(exact.move), entry(exact.widen), entry(exact.sweep)
+move, widen, sweep = entry(lanes.move), entry(exact.widen), entry(exact.sweep)
 
 named = {"ids": lambda slicing: slicing.name}
 in_turn = pytest.mark.parametrize("compiled", [False, True], ids=["interpreted", "compiled"])
@@ -35,8 +35,8 @@ in_turn = pytest.mark.parametrize("compiled", [False, True], ids=["interpreted",
 
 def exponents(slicing):
     if slicing.data == 24:
-        return exact.LOWEST_NARROW, -1, 0, exact.HIGHEST_NARROW
-    return exact.LOWEST, -1, 0, exact.HIGHEST
+        return lanes.LOWEST_NARROW, -1, 0, lanes.HIGHEST_NARROW
+    return lanes.LOWEST, -1, 0, lanes.HIGHEST
 
 
 def kind(slicing):
@@ -205,8 +205,8 @@ def test_the_difference_of_bits_counts_units():
 
 def test_a_rounded_square_tells_the_window():
     """v*v, rounded, over- or underflown, compares with the squared border as |v| with it."""
-    narrows = range(exact.LOWEST_NARROW - WIDE_NARROW.reach, exact.HIGHEST_NARROW + 1)
-    for power in {*range(exact.LOWEST - WIDE.reach, exact.HIGHEST + 1), *narrows}:
+    narrows = range(lanes.LOWEST_NARROW - WIDE_NARROW.reach, lanes.HIGHEST_NARROW + 1)
+    for power in {*range(lanes.LOWEST - WIDE.reach, lanes.HIGHEST + 1), *narrows}:
         border = math.ldexp(1, power)
         assert border * border == math.ldexp(1, 2 * power) > 2.0**-1022
         for v in (math.nextafter(border, 0), border, math.nextafter(border, HUGE), 5e-324, 1e-170, 1e160, HUGE):
@@ -246,9 +246,9 @@ def test_a_sweep_deposits_what_the_watch_counts(slicing):
         outside = [top, -np.nextafter(floor, zero), info.smallest_subnormal, -info.smallest_subnormal, info.max]
         values = np.array([*inside, *outside, np.inf, -np.inf, -np.inf, np.nan], dtype)
         state = _reduce._State("narrow" if small else "double", 1)
-        floats, integers = np.zeros(exact.FLOATS), np.zeros(exact.INTEGERS, np.int64)
+        floats, integers = np.zeros(lanes.FLOATS), np.zeros(lanes.INTEGERS, np.int64)
         move(0, E, floats, integers, small)
-        integers[exact._WIDE_E] = exact.UNSET
+        integers[lanes.WIDE_E] = lanes.UNSET
         widen(np.int64(0), np.int64(1), floats, integers)
         with np.errstate(all="ignore"):
             sweep(values, 0, len(values), 1, 0, True, floats, integers, small, state.rows, state.layout, 0, state.span)

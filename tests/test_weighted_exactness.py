@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from model import Model, Number, Slicing, entry, increments, keep_numbers, parities, power_of_two, run
 
-from fastnorm._kernels import exact, steps, vector
+from fastnorm._kernels import lanes, steps, vector
 
 SEED = 41
 LOOPS = {"weighted": steps._weighted, "weighted narrow": steps._weighted_narrow}
@@ -161,8 +161,8 @@ def test_the_kernels_use_the_grid_of_the_proof(form):
 
 def exponents(form):
     if form.data == 24:
-        return exact.LOWEST_NARROW, 0, exact.HIGHEST_NARROW
-    return exact.LOWEST, 0, exact.HIGHEST
+        return lanes.LOWEST_NARROW, 0, lanes.HIGHEST_NARROW
+    return lanes.LOWEST, 0, lanes.HIGHEST
 
 
 def worst(rng, form, E):
@@ -262,7 +262,7 @@ def test_runs_that_need_flushes_are_exact():
     """More blocks than a whole number holds: as many equal rows with the weights of a half and a third."""
     from fastnorm import Moments
 
-    rows = steps.BLOCK * (2 * exact.FLUSH + 3) + 7
+    rows = steps.BLOCK * (2 * lanes.FLUSH + 3) + 7
     x = np.full((rows, 2), [1.5, -3.25])
     weights = np.where(np.arange(rows) % 2, 0.5, 1 / 3)
     found = Moments.of(x, weights=weights)

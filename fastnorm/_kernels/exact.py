@@ -5,12 +5,28 @@ from __future__ import annotations
 import numpy as np
 
 from fastnorm._jit import exact_kernel, inner_kernel
+from fastnorm._kernels.lanes import (
+    AT_E,
+    BLOCKS,
+    FAILED,
+    FLAGS,
+    FLUSH,
+    LEFT,
+    NEXT,
+    STEP,
+    TALLY,
+    UNSET,
+    WIDE_E,
+    WIDE_SUMS,
+    begin,
+    fitting,
+    move,
+)
 from fastnorm._kernels.limbs import NAN, NEGINF, ONE, POSINF, ZERO, deposit, flush
 from fastnorm._kernels.steps import (
     BLOCK,
     NARROW,
     PLAIN,
-    WEIGHTED,
     WIDE,
     WIDE_FLOOR,
     WIDE_FLOOR_NARROW,
@@ -20,46 +36,18 @@ from fastnorm._kernels.steps import (
 )
 from fastnorm._kernels.vector import LANES, not_inlined, part
 
-FLUSH = 1000  # blocks whose whole numbers (at most 2**52 each) fit an int64, with a bit to spare
-LOWEST, HIGHEST = -400, 500  # E stays here: products neither under- nor overflow
-LOWEST_NARROW, HIGHEST_NARROW = -71, 106  # and for float32 here, where its limbs suffice
 FULL, HALF = np.int64(BLOCK), np.int64(BLOCK // 2)  # as arguments: see ZERO
-UNSET = 1 << 20  # the E of a wide grid that was not needed yet
-
-# Scratch of a worker, in lanes: floats hold 2**E for the plain and the wide grid; integers the sums of each, flags,
-# tally, E, E of the wide grid.
-FLOATS = 2 * LANES
-_SUMS = len(WEIGHTED)  # the most but for the wide ones
-_WIDE_SUMS = _SUMS * LANES
-_FLAGS = _WIDE_SUMS + len(WIDE) * LANES
-_TALLY = _FLAGS + LANES
-_E = _TALLY + LANES
-_WIDE_E = _E + LANES
-_BLOCKS = _WIDE_E + LANES  # blocks since the lanes were emptied
-_STEP = _BLOCKS + 1  # how blocks are taken: 0 plain, 1 with gaps, 2 wide
-_LEFT = _BLOCKS + 2  # how many more of them
-_NEXT = _BLOCKS + 3  # how many the next time
-_FAILED = _BLOCKS + 4  # how often lanes have failed of late, in 32nds
-INTEGERS = _BLOCKS + 5
 
 
 @inner_kernel
 def settle(c, integers, narrow, state, layout, feature, span):
     """Empty lane c: its whole numbers and its count of NaNs."""
     not_inlined()
-    flush(integers, NARROW if narrow else PLAIN, c, integers[_E + c], state, layout, feature, span)
-    if integers[_WIDE_E + c] != UNSET:
-        flush(integers, WIDE, _WIDE_SUMS + c, integers[_WIDE_E + c], state, layout, feature, span)
-    state[NAN, feature] += integers[_TALLY + c]
-    integers[_TALLY + c] = 0
-
-
-@inner_kernel
-def move(c, E, floats, integers, narrow):
-    """Aim the (empty) lane c at values whose squares add up to less than 4**E in a block."""
-    E = min(max(E, LOWEST_NARROW), HIGHEST_NARROW) if narrow else min(max(E, LOWEST), HIGHEST)
-    integers[_E + c] = E
-    floats[c] = np.int64((E + 1023) << 52).view(np.float64)  # 2**E
+    flush(integers, NARROW if narrow else PLAIN, c, integers[AT_E + c], state, layout, feature, span)
+    if integers[WIDE_E + c] != UNSET:
+        flush(integers, WIDE, WIDE_SUMS + c, integers[WIDE_E + c], state, layout, feature, span)
+    state[NAN, feature] += integers[TALLY + c]
+    integers[TALLY + c] = 0
 
 
 @inner_kernel
@@ -67,18 +55,11 @@ def widen(first, stop, floats, integers):
     """Have the wide grids of the lanes where the plain ones are."""
     not_inlined()
     for c in range(first, stop):
-        if integers[_WIDE_E + c] != integers[_E + c]:
-            integers[_WIDE_E + c] = integers[_E + c]
+        if integers[WIDE_E + c] != integers[AT_E + c]:
+            integers[WIDE_E + c] = integers[AT_E + c]
             floats[c + LANES] = floats[c]
             for k in range(WIDE.shape[0]):
-                integers[_WIDE_SUMS + c + k * LANES] = 0
-
-
-@inner_kernel
-def fitting(squares, rows):
-    """The E for data of which so many rows have this sum of squares: twice what a block of them would need, or more."""
-    exponent = np.float64(squares * (BLOCK / rows)).view(np.int64) >> 52  # of inf as if it were finite
-    return (exponent - 1020) >> 1
+                integers[WIDE_SUMS + c + k * LANES] = 0
 
 
 @inner_kernel
@@ -99,51 +80,27 @@ def sweep(x, start, rows, stride, c, outside, floats, integers, narrow, state, l
                 deposit(state, layout, feature, v, span)
     if squares > 0.0:
         E = fitting(squares, rows)
-        if E > integers[_E + c] or E + 8 < integers[_E + c]:
+        if E > integers[AT_E + c] or E + 8 < integers[AT_E + c]:
             settle(c, integers, narrow, state, layout, feature, span)
             move(c, E, floats, integers, narrow)
 
 
 @inner_kernel
-def begin(x, start, rows, stride, lanes, floats, integers):
-    """Empty the lanes, and aim them at what the first rows hold."""
-    not_inlined()
-    sample = min(rows, 16)
-    squares = part(floats, LANES, LANES)
-    for c in range(lanes):
-        squares[c] = 0.0
-    for r in range(sample):
-        row = part(x, start + r * stride, lanes)
-        for c in range(lanes):
-            w = np.float64(row[c]) * np.float64(row[c])
-            squares[c] += w if w <= 1e300 else 0.0
-    for c in range(lanes):
-        move(c, fitting(squares[c], sample) if squares[c] > 0.0 else ZERO, floats, integers, x.itemsize == 4)
-        integers[_WIDE_E + c] = UNSET
-        integers[_TALLY + c] = 0
-    for k in range(_SUMS):
-        sums = part(integers, k * LANES, lanes)
-        for c in range(lanes):
-            sums[c] = 0
-    integers[_BLOCKS] = 0
-
-
-@inner_kernel
 def follow(step, blocks, failed, lanes, integers):
     """Choose how to take the next blocks: the way that fits, and for longer each time that it is needed."""
-    integers[_FAILED] = max(integers[_FAILED] - blocks * lanes, 0) + 32 * failed
-    if step < 2 and integers[_FAILED] > 8 * lanes:
-        integers[_FAILED] = 0
-        integers[_STEP] = step + 1
-        integers[_NEXT] = min(2 * integers[_NEXT] + 8, 1024)
-        integers[_LEFT] = integers[_NEXT]
+    integers[FAILED] = max(integers[FAILED] - blocks * lanes, 0) + 32 * failed
+    if step < 2 and integers[FAILED] > 8 * lanes:
+        integers[FAILED] = 0
+        integers[STEP] = step + 1
+        integers[NEXT] = min(2 * integers[NEXT] + 8, 1024)
+        integers[LEFT] = integers[NEXT]
     elif step > 0:
-        integers[_LEFT] -= 1
-        if integers[_LEFT] == 0:
-            integers[_STEP] = 0
-            integers[_FAILED] = 0
-    elif integers[_FAILED] == 0:
-        integers[_NEXT] = 0
+        integers[LEFT] -= 1
+        if integers[LEFT] == 0:
+            integers[STEP] = 0
+            integers[FAILED] = 0
+    elif integers[FAILED] == 0:
+        integers[NEXT] = 0
 
 
 @inner_kernel
@@ -152,16 +109,16 @@ def add_blocks(x, start, blocks, rows, stride, lanes, period, feature, floats, i
     not_inlined()
     narrow = x.itemsize == 4
     wide_scales = part(floats, LANES, LANES)
-    wide_sums = part(integers, _WIDE_SUMS, _FLAGS - _WIDE_SUMS)
-    flags = part(integers, _FLAGS, 2 * LANES)
+    wide_sums = part(integers, WIDE_SUMS, FLAGS - WIDE_SUMS)
+    flags = part(integers, FLAGS, 2 * LANES)
     ahead = rows * stride
     done = 0
     while done < blocks:
         here = start + done * rows * stride
-        step = integers[_STEP]
+        step = integers[STEP]
         passed = ZERO
         if step == 0:
-            most = min(blocks - done, FLUSH - integers[_BLOCKS])
+            most = min(blocks - done, FLUSH - integers[BLOCKS])
             passed = plain_blocks(x, here, most, rows, stride, ZERO, lanes, ahead, floats, integers, flags)
             here += passed * rows * stride
             flagged = passed < most
@@ -184,8 +141,8 @@ def add_blocks(x, start, blocks, rows, stride, lanes, period, feature, floats, i
             passed += 1
         follow(step, passed, failed, lanes, integers)
         done += passed
-        integers[_BLOCKS] += passed
-        if integers[_BLOCKS] == FLUSH:
+        integers[BLOCKS] += passed
+        if integers[BLOCKS] == FLUSH:
             finish(lanes, period, feature, integers, narrow, state, layout, span)
 
 
@@ -195,7 +152,7 @@ def finish(lanes, period, feature, integers, narrow, state, layout, span):
     not_inlined()
     for c in range(lanes):
         settle(c, integers, narrow, state, layout, feature + c % period, span)
-    integers[_BLOCKS] = 0
+    integers[BLOCKS] = 0
 
 
 @exact_kernel

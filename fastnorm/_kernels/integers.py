@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastnorm._jit import exact_kernel, inner_kernel
-from fastnorm._kernels.exact import FLUSH
+from fastnorm._kernels.lanes import FLUSH
 from fastnorm._kernels.limbs import ZERO, flush
 from fastnorm._kernels.steps import BLOCK
 from fastnorm._kernels.vector import LANES, part

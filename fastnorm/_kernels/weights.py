@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastnorm._jit import exact_kernel, inner_kernel
-from fastnorm._kernels.exact import _BLOCKS, _E, _FLAGS, FLUSH, begin, fitting, move
+from fastnorm._kernels.lanes import AT_E, BLOCKS, FLAGS, FLUSH, begin, fitting, move
 from fastnorm._kernels.limbs import NAN, NEGINF, POSINF, SQUARE, TOTAL, WEIGHT, ZERO, flush, put, split
 from fastnorm._kernels.steps import (
     BLOCK,
@@ -33,7 +33,7 @@ def scan_weighted(
     is that of the sums of the weights as they are.
     """
     begin(x, start, rows, stride, lanes, floats, integers)
-    flags = part(integers, _FLAGS, 2 * LANES)
+    flags = part(integers, FLAGS, 2 * LANES)
     high = low = ZERO
     for first in range(0, rows, BLOCK):
         count = min(BLOCK, rows - first)
@@ -54,21 +54,21 @@ def scan_weighted(
             for c in range(lanes):
                 if flags[c]:
                     sweep(x, here, count, stride, c, spread, floats, integers, state, scaled, feature + c, span)
-        integers[_BLOCKS] += 1
-        if integers[_BLOCKS] == FLUSH or first + count == rows:
+        integers[BLOCKS] += 1
+        if integers[BLOCKS] == FLUSH or first + count == rows:
             for c in range(lanes):
                 settle(c, integers, x.itemsize == 4, state, scaled, feature + c, span)
                 put(state, scaled[4], scaled[5], feature + c, HIGH, high, span, WEIGHT)
                 put(state, scaled[4], scaled[5], feature + c, LOW, low, span, WEIGHT)
             high = low = ZERO
-            integers[_BLOCKS] = 0
+            integers[BLOCKS] = 0
 
 
 @inner_kernel
 def settle(c, integers, narrow, state, layout, feature, span):
     """Empty lane c."""
     not_inlined()
-    flush(integers, WEIGHTED_NARROW if narrow else WEIGHTED, c, integers[_E + c], state, layout, feature, span)
+    flush(integers, WEIGHTED_NARROW if narrow else WEIGHTED, c, integers[AT_E + c], state, layout, feature, span)
 
 
 @inner_kernel
@@ -92,7 +92,7 @@ def sweep(x, start, rows, stride, c, spread, floats, integers, state, layout, fe
             if v != 0.0 and (w >= top or w < floor):
                 put_product(state, layout, feature, exponent, whole, v, span)
     E = fitting(squares, rows)
-    if squares > 0.0 and (E > integers[_E + c] or E + 8 < integers[_E + c]):
+    if squares > 0.0 and (E > integers[AT_E + c] or E + 8 < integers[AT_E + c]):
         settle(c, integers, narrow, state, layout, feature, span)
         move(c, E, floats, integers, narrow)
 

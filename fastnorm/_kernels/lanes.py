@@ -1,0 +1,70 @@
+"""The lanes of a worker: where their sums and exponents are kept, and where a lane is aimed."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fastnorm._jit import inner_kernel
+from fastnorm._kernels.limbs import ZERO
+from fastnorm._kernels.steps import BLOCK, WEIGHTED, WIDE
+from fastnorm._kernels.vector import LANES, not_inlined, part
+
+FLUSH = 1000  # blocks whose whole numbers (at most 2**52 each) fit an int64, with a bit to spare
+LOWEST, HIGHEST = -400, 500  # E stays here: products neither under- nor overflow
+LOWEST_NARROW, HIGHEST_NARROW = -71, 106  # and for float32 here, where its limbs suffice
+UNSET = 1 << 20  # the E of a wide grid that was not needed yet
+
+# Scratch of a worker, in lanes: floats hold 2**E for the plain and the wide grid; integers the sums of each, flags,
+# tally, E, E of the wide grid.
+FLOATS = 2 * LANES
+SUMS = len(WEIGHTED)  # the most but for the wide ones
+WIDE_SUMS = SUMS * LANES
+FLAGS = WIDE_SUMS + len(WIDE) * LANES
+TALLY = FLAGS + LANES
+AT_E = TALLY + LANES
+WIDE_E = AT_E + LANES
+BLOCKS = WIDE_E + LANES  # blocks since the lanes were emptied
+STEP = BLOCKS + 1  # how blocks are taken: 0 plain, 1 with gaps, 2 wide
+LEFT = BLOCKS + 2  # how many more of them
+NEXT = BLOCKS + 3  # how many the next time
+FAILED = BLOCKS + 4  # how often lanes have failed of late, in 32nds
+INTEGERS = BLOCKS + 5
+
+
+@inner_kernel
+def move(c, E, floats, integers, narrow):
+    """Aim the (empty) lane c at values whose squares add up to less than 4**E in a block."""
+    E = min(max(E, LOWEST_NARROW), HIGHEST_NARROW) if narrow else min(max(E, LOWEST), HIGHEST)
+    integers[AT_E + c] = E
+    floats[c] = np.int64((E + 1023) << 52).view(np.float64)  # 2**E
+
+
+@inner_kernel
+def fitting(squares, rows):
+    """The E for data of which so many rows have this sum of squares: twice what a block of them would need, or more."""
+    exponent = np.float64(squares * (BLOCK / rows)).view(np.int64) >> 52  # of inf as if it were finite
+    return (exponent - 1020) >> 1
+
+
+@inner_kernel
+def begin(x, start, rows, stride, lanes, floats, integers):
+    """Empty the lanes, and aim them at what the first rows hold."""
+    not_inlined()
+    sample = min(rows, 16)
+    squares = part(floats, LANES, LANES)
+    for c in range(lanes):
+        squares[c] = 0.0
+    for r in range(sample):
+        row = part(x, start + r * stride, lanes)
+        for c in range(lanes):
+            w = np.float64(row[c]) * np.float64(row[c])
+            squares[c] += w if w <= 1e300 else 0.0
+    for c in range(lanes):
+        move(c, fitting(squares[c], sample) if squares[c] > 0.0 else ZERO, floats, integers, x.itemsize == 4)
+        integers[WIDE_E + c] = UNSET
+        integers[TALLY + c] = 0
+    for k in range(SUMS):
+        sums = part(integers, k * LANES, lanes)
+        for c in range(lanes):
+            sums[c] = 0
+    integers[BLOCKS] = 0
