@@ -43,22 +43,7 @@ PLAIN = np.array(
         [2, -144, 0, 2],
     ]
 )
-WIDE = np.array(
-    [
-        [1, -22, 0, 3],
-        [1, -44, 0, 3],
-        [1, -66, 0, 3],
-        [1, -89, 0, 3],
-        [2, -44, 0, 2],
-        [2, -66, 1, 3],
-        [2, -88, 0, 3],
-        [2, -111, 1, 3],
-        [2, -133, 0, 3],
-        [2, -155, 1, 3],
-        [2, -178, 0, 2],
-    ]
-)
-
+WIDE = np.array([[1, -44, 0, 3], [1, -89, 0, 3], [2, -44, 0, 3], [2, -89, 0, 3], [2, -134, 0, 3], [2, -178, 0, 3]])
 # With weights below 1, of 26 binades and 53 bits.
 WEIGHTED_NARROW = np.array(
     [
@@ -149,30 +134,6 @@ def _with_gaps(step: Any) -> Any:
     return step_with_gaps
 
 
-def _wide_step(x: Any, constants: Any, state: Any) -> Any:
-    """Any float: four slices, |v| in [2**(E-37), 2**E) (float32: 2**(E-66)); what lies outside is passed over."""
-    (top, floor), (P, Q, R, S, PP, PQ, PR, PS, QS, RS, SS) = constants, state
-    v = double(x)
-    w = v * v
-    v = where((w >= floor) & (w < top), v, 0.0)
-    P, p, t = _slice(P, v)
-    Q, q, t = _slice(Q, t)
-    R, r, s = _slice(R, t)
-    return (
-        P,
-        Q,
-        R,
-        S + s,
-        fused(p, p, PP),
-        fused(p, q, PQ),
-        fused(q, q, fused(p, r + r, PR)),
-        fused(q, r, fused(p, s, PS)),
-        fused(r, r, fused(q, s + s, QS)),
-        fused(r, s, RS),
-        fused(s, s, SS),
-    )
-
-
 def _absorb(sums: Any, *terms: tuple[int, Any]) -> Any:
     """Add each term to the sums from the one given on: each takes a slice, the last what is left."""
     new = list(sums)
@@ -192,6 +153,25 @@ def _masked(v: Any, constants: Any, outside: Any) -> Any:
     w = v * v
     inside = (w >= floor) & (w < top)
     return where(inside, v, 0.0), outside + where(inside, 0.0, where(v == 0.0, 0.0, 1.0))
+
+
+def _wide_narrow_step(x: Any, constants: Any, state: Any) -> Any:
+    """float32, |v| in [2**(E-66), 2**E); what lies outside is passed over, and NaNs are counted on their own, too."""
+    *sums, odd, missing = state
+    value = double(x)
+    v, odd = _masked(value, constants, odd)
+    missing = where(value == value, missing, missing + 1.0)
+    return *_absorb(sums[:2], (0, v)), *_absorb(sums[2:], (0, v * v)), odd, missing
+
+
+def _wide_step(x: Any, constants: Any, state: Any) -> Any:
+    """float64, |v| in [2**(E-37), 2**E), the same: v*v in two float64."""
+    *sums, odd, missing = state
+    v, odd = _masked(x, constants, odd)
+    missing = where(x == x, missing, missing + 1.0)
+    square = rounded_product(v, v)
+    squares = _absorb(sums[2:], (0, square), (1, remainder(v, v, square)))
+    return *_absorb(sums[:2], (0, v)), *squares, odd, missing
 
 
 def _weighted_narrow_step(x: Any, weight: Any, constants: Any, state: Any) -> Any:
@@ -215,38 +195,27 @@ def _weighted_step(x: Any, weight: Any, constants: Any, state: Any) -> Any:
     return *_absorb(sums[:4], (0, p), (1, e)), *_absorb(sums[4:], (0, a), (1, b), (1, c), (2, d)), outside
 
 
-def _watch(x: Any, constants: Any, state: Any) -> Any:
-    """Count what the wide step passes over: values outside the window, and NaNs."""
-    (top, floor), (outside, missing) = constants, state
-    v = double(x)  # masks of float64 alone need no shuffling
-    w = v * v
-    out = (w >= top) | ((w < floor) & (v != 0.0))
-    return outside + where(out, 1.0, 0.0), missing + where(w != w, 1.0, 0.0)
-
-
-def _always(constants: Any, sums: Any, rest: Any) -> Any:
-    outside, missing = rest
-    return None, outside, missing
-
-
-_NARROW_WINDOW, _PLAIN_WINDOW = ((2, 4.0), (1, 2.0**-24)), ((2, 5.0), (1, 2.0**-20))
+def _sorted(constants: Any, sums: Any, rest: Any) -> Any:
+    odd, missing = rest
+    return None, odd - missing, missing
 
 
 def _counted(constants: Any, sums: Any, rest: Any) -> Any:
     return None, rest[0], 0
 
 
+_NARROW_WINDOW, _PLAIN_WINDOW = ((2, 4.0), (1, 2.0**-24)), ((2, 5.0), (1, 2.0**-20))
 _INFINITE, _NONE = np.float32(np.inf), np.float32(0)
 _narrow = RowLoop(_narrow_step, NARROW, _NARROW_WINDOW, (_INFINITE,), _in_window(1))
 _plain = RowLoop(_plain_step, PLAIN, _PLAIN_WINDOW, (np.inf,), _in_window(3))
 _narrow_gaps = RowLoop(_with_gaps(_narrow_step), NARROW, _NARROW_WINDOW, (_INFINITE, _NONE), _in_window(1))
 _plain_gaps = RowLoop(_with_gaps(_plain_step), PLAIN, _PLAIN_WINDOW, (np.inf, 0.0), _in_window(3))
-_wide = RowLoop(_wide_step, WIDE, ((2, 1.0), (2, WIDE_FLOOR)), (0.0, 0.0), _always, _watch)
-_wide_narrow = RowLoop(_wide_step, WIDE, ((2, 1.0), (2, WIDE_FLOOR_NARROW)), (0.0, 0.0), _always, _watch)
+_wide = RowLoop(_wide_step, WIDE, ((2, 1.0), (2, WIDE_FLOOR)), (0.0, 0.0), _sorted, rare=True)
+_wide_narrow = RowLoop(_wide_narrow_step, WIDE, ((2, 1.0), (2, WIDE_FLOOR_NARROW)), (0.0, 0.0), _sorted, rare=True)
 _weighted_narrow = RowLoop(
-    _weighted_narrow_step, WEIGHTED_NARROW, ((2, 1.0), (2, WEIGHTED_FLOOR_NARROW)), (0.0,), _counted
+    _weighted_narrow_step, WEIGHTED_NARROW, ((2, 1.0), (2, WEIGHTED_FLOOR_NARROW)), (0.0,), _counted, rare=True
 )
-_weighted = RowLoop(_weighted_step, WEIGHTED, ((2, 1.0), (2, WEIGHTED_FLOOR)), (0.0,), _counted)
+_weighted = RowLoop(_weighted_step, WEIGHTED, ((2, 1.0), (2, WEIGHTED_FLOOR)), (0.0,), _counted, rare=True)
 
 _plain_loop = row_loop(float32=_narrow, float64=_plain)
 _gaps_loop = row_loop(float32=_narrow_gaps, float64=_plain_gaps)

@@ -239,10 +239,10 @@ class RowLoop:
     apart. ``window`` has ``(power, number)`` for each constant ``number * scale**power``.
 
     Per-lane arrays: ``scales``; ``sums`` takes the sums in their units; ``flags`` one number a lane: 0 when its block
-    was added. ``step(value, constants, state)`` returns the new state: the sums and what follows them, or, where a
-    ``watch`` does the latter in a loop of its own (so that all fits the registers), the sums alone. ``finish`` gets
+    was added. ``step(value, constants, state)`` returns the new state: the sums and what follows them. ``finish`` gets
     ``(constants, sums, rest)``, where ``rest`` follows the sums, and returns ``(keep, flag, tally)``: whether the sums
-    count (None: always), what to put into ``flags[c]`` and what to add to ``flags[c + LANES]``.
+    count (None: always), what to put into ``flags[c]`` and what to add to ``flags[c + LANES]``. A ``rare`` loop takes
+    lanes that fill no vector one by one, not in halves: less to compile.
     """
 
     def __init__(
@@ -252,16 +252,15 @@ class RowLoop:
         window: Sequence[tuple[int, float]],
         rest: Sequence[Any],
         finish: Callable[..., Any],
-        watch: Callable[..., Any] | None = None,
+        rare: bool = False,
     ) -> None:
         self.sums = len(table)
         self.starts = [(int(power), float(halves) * 2.0 ** (int(unit) + 51)) for power, unit, _, halves in table]
         self.window = tuple(window)
         self.rest = tuple(rest)
         self.finish = finish
-        everything = slice(0, self.sums + len(rest))
-        first, second = slice(0, self.sums), slice(self.sums, None)
-        self.loops = [(step, everything)] if watch is None else [(step, first), (watch, second)]
+        self.step = step
+        self.rare = rare
 
     def _scaled(self, scale: Any) -> tuple[list[Any], list[Any]]:
         """Where the sums start, and the constants of the window."""
@@ -276,10 +275,9 @@ class RowLoop:
         for c in range(first, stop):
             starts, constants = self._scaled(float(scales[c]))
             state = starts + list(self.rest)
-            for step, part in self.loops:
-                for r in range(rows):
-                    value = [float(x[start + r * stride + c]), *(float(w[r * SPREAD]) for w in weights)]
-                    state[part] = step(*value, constants, state[part])
+            for r in range(rows):
+                value = [float(x[start + r * stride + c]), *(float(w[r * SPREAD]) for w in weights)]
+                state = self.step(*value, constants, state)
             keep, flag, tally = self.finish(constants, state[: self.sums], state[self.sums :])
             if keep is None or keep:
                 for k in range(self.sums):
@@ -311,7 +309,7 @@ class RowLoop:
             builder.store(builder.add(c, count), lane)
             builder.cbranch(fits(), body, after)
             builder.position_at_end(after)
-            width = width // 2 if len(self.loops) == 1 else int(width > 1)  # rare loops: less to compile
+            width = int(width > 1) if self.rare else width // 2
         return builder.load(flagged)
 
     def _emit_strip(
@@ -348,15 +346,14 @@ class RowLoop:
                 value = ir.Constant(kind, [float(initial)] * width)
             slots.append(cgutils.alloca_once_value(builder, value))
         soon, then = _soon(builder, start, rows, stride, first, stop, c, ahead, width)
-        for step, part in self.loops:
-            with _rows(builder, x, builder.add(start, c), rows, stride, soon, then) as (here, left):
-                value = [Vector(builder, load(x, here, ir.VectorType(element, width)))]
-                if weights:
-                    row = builder.mul(builder.sub(rows, left), _INT64(SPREAD))
-                    value.append(Vector(builder, load(weights[0], row, doubles)))
-                state = [Vector(builder, builder.load(slot)) for slot in slots[part]]
-                for slot, new in zip(slots[part], step(*value, constants, state), strict=True):
-                    builder.store(new.value, slot)
+        with _rows(builder, x, builder.add(start, c), rows, stride, soon, then) as (here, left):
+            value = [Vector(builder, load(x, here, ir.VectorType(element, width)))]
+            if weights:
+                row = builder.mul(builder.sub(rows, left), _INT64(SPREAD))
+                value.append(Vector(builder, load(weights[0], row, doubles)))
+            state = [Vector(builder, builder.load(slot)) for slot in slots]
+            for slot, new in zip(slots, self.step(*value, constants, state), strict=True):
+                builder.store(new.value, slot)
         state = [Vector(builder, builder.load(slot)) for slot in slots]
         keep, flag, tally = self.finish(constants, state[: self.sums], state[self.sums :])
         for k in range(self.sums):
