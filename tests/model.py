@@ -1,8 +1,9 @@
 """Floating-point arithmetic that tells what it rounds, and the steps of the kernels for any precision.
 
-The steps are plain Python, so they run on numbers of a `Model` as they stand. `narrow`, `plain` and
-`wide` give the grid of a step by the formulas of docs/exactness.md: for 53 bits the tables of the
-kernels, for 11 bits (those of float16) one so small that every value and every block can be tried.
+The steps are plain Python, so they run on numbers of a `Model` as they stand. `narrow`, `plain`,
+`wide` and `weighted` give the grid of a step by the formulas of docs/exactness.md: for 53 bits the
+tables of the kernels, for 11 bits (those of float16) or less one so small that every value and every
+block can be tried.
 """
 
 import functools
@@ -146,10 +147,24 @@ class Number:
 
 
 def keep_numbers(monkeypatch):
-    """Have the steps leave a number of a model, or a float16, as wide as it is."""
-    widen = steps.double
+    """Have the steps leave a number of a model, or a float16, as it is, and round its products where they may."""
+    widen, product, remainder = steps.double, steps.rounded_product, steps.remainder
     kinds = (Number, np.float16)
+
+    def rounded_product(x, y):
+        if not isinstance(x, Number):
+            return product(x, y)
+        return x.model.result("a product", x.n * y.n, x.e + y.e, free=True)
+
+    def left(x, y, of):
+        if not isinstance(x, Number):
+            return remainder(x, y, of)
+        e = min(x.e + y.e, of.e)
+        return x.model.result("a remainder", (x.n * y.n << (x.e + y.e - e)) - (of.n << (of.e - e)), e)
+
     monkeypatch.setattr(steps, "double", lambda v: v if isinstance(v, kinds) else widen(v))
+    monkeypatch.setattr(steps, "rounded_product", rounded_product)
+    monkeypatch.setattr(steps, "remainder", left)
 
 
 # ------------------------------------------------------------------------------------------ formats
@@ -172,7 +187,6 @@ class Slicing:
     bits: int
     data: int
     reach: int
-    above: int = 0  # binades above 2**E that the mask of a wide step lets through, by mistake
 
     @property
     def budget(self):
@@ -191,14 +205,14 @@ class Slicing:
     def window(self, E):
         """The constants of the window: the end of the square, or of w; and the floor, of |v| or of w."""
         if self.square is None:
-            return [power_of_two(2 * (E + self.above)), power_of_two(2 * (E - self.reach))]
+            return [power_of_two(2 * E), power_of_two(2 * (E - self.reach))]
         end = (self.start(self.square) + self.budget) * self.unit(self.square, E)
         return [end, power_of_two(E - self.reach)]
 
     def values(self, E, first=None, above=None):
         """Every value > 0 of the data in the window, or from another binade to another (beside E)."""
         whole = range(1 << (self.data - 1), 1 << self.data)
-        first, above = -self.reach if first is None else first, self.above if above is None else above
+        first, above = -self.reach if first is None else first, 0 if above is None else above
         exponents = range(E + first, E + above)
         return [n * power_of_two(e + 1 - self.data) for e in exponents for n in whole]
 
@@ -244,18 +258,42 @@ def plain(bits, log_rows):
     return Slicing("plain", steps._plain_step, table, (0, 1), 3, 1 << log_rows, bits, bits, s - bits + 1)
 
 
-def wide(bits, data, log_rows, k, name="wide"):
-    """The slices of any float, k bits each and one more at the end."""
-    table = products({"p": -k, "q": -2 * k, "r": -3 * k, "s": -4 * k - 1}, [
-        ("p", 0, 3), ("q", 0, 3), ("r", 0, 3), ("s", 0, 3),
-        ("pp", 0, 2), ("pq", 1, 3), ("pr+qq", 0, 3), ("ps+qr", 1, 3), ("qs+rr", 0, 3), ("rs", 1, 3), ("ss", 0, 2),
-    ])  # fmt: skip
-    return Slicing(name, steps._wide_step, table, (0, 1, 2), None, 1 << log_rows, bits, data, 4 * k + 2 - data)
+def cascade(step, name, bits, data, log_rows, first, totals, squares, reach):
+    """A step whose terms, products rounded and what rounding left, pass through sums: each slices, the last takes all.
+
+    `first` is the exponent of the first unit, `totals` and `squares` how far each further one is below.
+    """
+    units = [[first - sum(steps_[:k]) for k in range(len(steps_) + 1)] for steps_ in (totals, squares)]
+    table = tuple((power, unit, 0, 3) for power, side in enumerate(units, 1) for unit in side)
+    last = len(totals), len(table) - 1
+    slicing = tuple(k for k in range(len(table)) if k not in last)
+    return Slicing(name, step, table, slicing, None, 1 << log_rows, bits, data, reach)
+
+
+def wide(bits, data, log_rows):
+    """Any float: the second sum of x, and the fourth of x**2, end where the window does."""
+    s = bits - 2 - log_rows
+    name, step = ("wide", steps._wide_step) if data == bits else ("wide narrow", steps._wide_narrow_step)
+    return cascade(step, name, bits, data, log_rows, 1 - s, [s], [s, s, s - 1], 2 * s - data)
+
+
+def weighted(bits, log_rows, reach):
+    """float64 with a weight: four terms of a square, whose rests need a bit more from the third sum on."""
+    s = bits - 2 - log_rows
+    squares = [s, *[s - 1] * 4]
+    return cascade(steps._weighted_step, "weighted", bits, bits, log_rows, -s, [s] * 3, squares, reach)
+
+
+def weighted_narrow(bits, data, log_rows, reach):
+    """float32 with a weight: two terms of either kind."""
+    s = bits - 2 - log_rows
+    step = steps._weighted_narrow_step
+    return cascade(step, "weighted narrow", bits, data, log_rows, -s, [s] * 2, [s] * 4, reach)
 
 
 NARROW, PLAIN = narrow(53, 24, 6), plain(53, 6)
-WIDE, WIDE_NARROW = wide(53, 53, 6, 22), wide(53, 24, 6, 22, "wide narrow")
-REAL = (NARROW, PLAIN, WIDE, WIDE_NARROW)
+WIDE, WIDE_NARROW = wide(53, 53, 6), wide(53, 24, 6)
+WEIGHTED, WEIGHTED_NARROW = weighted(53, 6, 40), weighted_narrow(53, 24, 6, 34)
 
 
 def run(slicing, values, E, model, before=None):
@@ -270,9 +308,10 @@ def run(slicing, values, E, model, before=None):
         sums.append(start.of(Sum(k, at, k in slicing.slicing)))
     found = [start.sum for start in sums]
     window = [model.number(number) for number in slicing.window(E)]
-    state = sums if slicing.square is None else [*sums, math.inf]
+    masked = slicing.square is None
+    state = [*sums, 0.0, 0.0] if masked else [*sums, math.inf]
     for value in values:
-        state = slicing.step(model.number(value, watched=slicing.square is None), window, state)
+        state = slicing.step(model.number(value, watched=masked), window, state)
     return found, state[len(found) :]
 
 

@@ -1,4 +1,7 @@
-"""The proof for weights in docs/exactness.md, checked: all values of a small format, the worst of the real one."""
+"""The proof for steps whose products round (docs/exactness.md), checked: any float, and any float with a weight.
+
+All values and weights of a small format, and the worst of the real one; and each condition broken on purpose.
+"""
 
 import itertools
 import math
@@ -9,103 +12,96 @@ from fractions import Fraction
 import naive
 import numpy as np
 import pytest
-from model import Model, Number, Slicing, entry, increments, keep_numbers, parities, power_of_two, run
+from model import (
+    WEIGHTED,
+    WEIGHTED_NARROW,
+    WIDE,
+    WIDE_NARROW,
+    Model,
+    Slicing,
+    entry,
+    increments,
+    keep_numbers,
+    parities,
+    power_of_two,
+    run,
+    weighted,
+    weighted_narrow,
+    wide,
+    wide_block,
+)
 
+from fastnorm import Moments, _sums
 from fastnorm._kernels import lanes, steps, vector
 
 SEED = 41
-LOOPS = {"weighted": steps._weighted, "weighted narrow": steps._weighted_narrow}
-TABLES = {"weighted": steps.WEIGHTED, "weighted narrow": steps.WEIGHTED_NARROW}
-FLOORS = {"weighted": steps.WEIGHTED_FLOOR, "weighted narrow": steps.WEIGHTED_FLOOR_NARROW}
+LOOPS = {
+    "wide": steps._wide,
+    "wide narrow": steps._wide_narrow,
+    "weighted": steps._weighted,
+    "weighted narrow": steps._weighted_narrow,
+}
+TABLES = {
+    "wide": (steps.WIDE, steps.WIDE_FLOOR),
+    "wide narrow": (steps.WIDE, steps.WIDE_FLOOR_NARROW),
+    "weighted": (steps.WEIGHTED, steps.WEIGHTED_FLOOR),
+    "weighted narrow": (steps.WEIGHTED_NARROW, steps.WEIGHTED_FLOOR_NARROW),
+}
 LIGHTEST = 26  # binades of the weights
 weighted_block = entry(steps.weighted_block)
 
-
-def table(bits, log_rows, finer, totals, squares):
-    """Units by the formula of the proof: each sum leaves room for a block; four rests take a bit, three at first."""
-    step = bits - 2 - log_rows
-    rows = [(1, -k * step, 0, 3) for k in range(1, totals + 1)]
-    return (*rows, *((2, max(0, k - 2) * finer - k * step, 0, 3) for k in range(1, squares + 1)))
-
-
-def weighted(bits, log_rows, squares, reach):
-    """float64: w*v is two floats, w*v*v four."""
-    units = table(bits, log_rows, 1, 4, squares)
-    return Slicing("weighted", steps._weighted_step, units, slicing(4, squares), None, 1 << log_rows, bits, bits, reach)
-
-
-def narrow(bits, data, log_rows, squares, reach):
-    """float32: v*v is a float, so w*v*v are two as w*v are."""
-    units = table(bits, log_rows, 0, 3, squares)
-    step = steps._weighted_narrow_step
-    return Slicing("weighted narrow", step, units, slicing(3, squares), None, 1 << log_rows, bits, data, reach)
-
-
-def slicing(totals, squares):
-    """All sums slice but the last one of each side."""
-    return tuple(k for k in range(totals + squares) if k not in (totals - 1, totals + squares - 1))
-
-
-REAL = (weighted(53, 6, 6, 40), narrow(53, 24, 6, 5, 34))
-# (format, binades of its weights, one pair of so many): the windows as wide as the last sums allow
-ONE_ROW = (weighted(6, 0, 6, 2), 1, 1)
-TWO_ROWS = (weighted(8, 1, 6, 2), 1, 37)
-NARROW = (narrow(7, 3, 1, 5, 3), 1, 1)
+REAL = (WIDE, WIDE_NARROW, WEIGHTED, WEIGHTED_NARROW)
+# (format, binades of its weights or None, one value and weight of so many): windows as wide as the last sums allow
+SMALL = {
+    "wide": (wide(8, 8, 1), None, 1),
+    "wide narrow": (wide(9, 4, 2), None, 1),
+    "weighted": (weighted(6, 0, 2), 1, 1),
+    "weighted, two rows": (weighted(8, 1, 2), 1, 97),
+    "weighted narrow": (weighted_narrow(7, 3, 1, 3), 1, 1),
+}
+small = pytest.mark.parametrize("name", SMALL)
 named = {"ids": lambda item: getattr(item, "name", None)}
 
 
 @pytest.fixture(autouse=True)
 def _numbers_of_a_model(monkeypatch):
-    """Products round, what is left of them does not."""
     keep_numbers(monkeypatch)
-    product, remainder = steps.rounded_product, steps.remainder
 
-    def rounded_product(x, y):
-        if not isinstance(x, Number):
-            return product(x, y)
-        return x.model.result("a product", x.n * y.n, x.e + y.e, free=True)
 
-    def left(x, y, of):
-        if not isinstance(x, Number):
-            return remainder(x, y, of)
-        e = min(x.e + y.e, of.e)
-        return x.model.result("a remainder", (x.n * y.n << (x.e + y.e - e)) - (of.n << (of.e - e)), e)
-
-    monkeypatch.setattr(steps, "rounded_product", rounded_product)
-    monkeypatch.setattr(steps, "remainder", left)
+# ---------------------------------------------------------------------------------------- the proof
 
 
 def with_weight(form, weight):
     """The step with a weight, as one of a value alone."""
+    if weight is None:
+        return form
 
     def step(value, window, state):
-        *sums, outside = form.step(value, value.model.number(weight), window, [*state, 0.0])
-        assert outside == 0.0
-        return sums
+        return *form.step(value, value.model.number(weight), window, state[:-1]), 0.0
 
     return replace(form, step=step)
 
 
 def weights_of(bits, binades):
     """Every weight below 1 from 2**-binades on."""
-    return Slicing("", None, (), (), None, 1, bits, bits, binades).values(0)
+    return [None] if binades is None else Slicing("", None, (), (), None, 1, bits, bits, binades).values(0)
 
 
-def fault(form, binades, E=0, every=1):
-    """The first thing that is not exact: an operation, a sum that has no room for a block of the worst, or the sums."""
+def fault(form, binades, every=1, E=0):
+    """The first thing that is not exact: an operation, the sums, or one that has no room for a block of the worst."""
     pairs = list(itertools.product(form.values(E), weights_of(form.bits, binades)))[::every]
     most = [0] * len(form.table)
     for (value, weight), sign in itertools.product(pairs, (1, -1)):
         for before in parities(form):
             model = Model(form.bits)
-            found, _ = run(with_weight(form, weight), [sign * value], E, model, before)
-            if model.faults:
-                return model.faults[0]
+            found, (odd, _) = run(with_weight(form, weight), [sign * value], E, model, before)
+            if model.faults or odd:
+                return (model.faults or ["the mask passes over it"])[0]
             added = increments(found)
-            if [sign * weight * value, weight * value**2] != form.made_up([steps_[-1] for steps_ in added], E):
+            expected = [sign * (weight or 1) * value, (weight or 1) * value**2]
+            if expected != form.made_up([increment[-1] for increment in added], E):
                 return f"the slices for {weight} * {value} do not make it up"
-            for k, of_row in enumerate(added):
-                most[k] = max(most[k], *map(abs, of_row))
+            most = [max(largest, *map(abs, of_row)) for largest, of_row in zip(most, added, strict=True)]
     room = 1 << (form.bits - 2)
     for k, largest in enumerate(most):
         if largest * form.rows > room:
@@ -113,34 +109,42 @@ def fault(form, binades, E=0, every=1):
     return None
 
 
-@pytest.mark.parametrize(("form", "binades", "every"), [ONE_ROW, TWO_ROWS, NARROW], **named)
-def test_nothing_rounds_in_a_small_format(form, binades, every):
+@small
+def test_nothing_rounds_in_a_small_format(name):
     """No operation on a value and a weight rounds what it must not, and no block leaves its binades."""
-    assert fault(form, binades, every=every) is None
+    assert fault(*SMALL[name]) is None
 
 
-FINER = {"weighted": {0, 1, 4, 5, 7}, "weighted narrow": {0, 1, 2, 3, 4, 5, 6}}
-COARSER = {"weighted": {0, 1, 4, 7, 9}, "weighted narrow": {0, 1, 2, 3, 4, 5}}
+# The sums whose unit may be no finer, and no coarser, for they or those below would have no room, or would round.
+FINER = {"wide": {3, 4}, "weighted": {0, 1, 4, 5, 7}, "weighted narrow": {0, 1, 2, 3, 4, 5, 6}}
+COARSER = {
+    "wide": {1, 2, 3, 5},
+    "wide narrow": {1, 5},
+    "weighted": {0, 1, 4, 7, 9},
+    "weighted narrow": {0, 1, 2, 3, 4, 5},
+}
 OFF = [
-    (form, binades, k, change)
-    for (form, binades, _), sets, change in itertools.product((ONE_ROW, NARROW), (FINER, COARSER), (-1, 1))
-    for k in sorted(sets[form.name])
-    if (sets is COARSER) == (change == 1)
+    (name, k, change)
+    for sets, change in ((FINER, -1), (COARSER, 1))
+    for name, sums in sets.items()
+    for k in sorted(sums)
 ]
 
 
-@pytest.mark.parametrize(("form", "binades", "k", "change"), OFF, **named)
-def test_no_unit_may_be_another(form, binades, k, change):
+@pytest.mark.parametrize(("name", "k", "change"), OFF)
+def test_no_unit_may_be_another(name, k, change):
     """A unit that is off by one bit: something rounds, or that sum or the next has no room."""
-    assert fault(form.broken(k, 1, change), binades, every=7 if form is ONE_ROW[0] else 1)
+    form, binades, _ = SMALL[name]
+    assert fault(form.broken(k, 1, change), binades, 7 if name == "weighted" else 1)
 
 
-@pytest.mark.parametrize(("form", "binades", "every"), [TWO_ROWS, NARROW], **named)
-def test_no_window_and_no_block_may_be_larger(form, binades, every):
+@small
+def test_no_window_and_no_block_may_be_larger(name):
     """A value or a weight a binade below its window rounds, and a block of twice the rows leaves a binade."""
-    assert "rounds" in fault(replace(form, reach=form.reach + 1), binades, every=every)
-    assert "rounds" in fault(form, binades + 1, every=every)
-    assert "leaves its binade" in fault(replace(form, rows=2 * form.rows), binades, every=every)
+    form, binades, every = SMALL[name]
+    assert "rounds" in fault(replace(form, reach=form.reach + 1), binades, every)
+    assert binades is None or "rounds" in fault(form, binades + 1, every)
+    assert "leaves its binade" in fault(replace(form, rows=4 * form.rows), binades, every)
 
 
 # ---------------------------------------------------------------------------------- the real format
@@ -150,9 +154,10 @@ def test_no_window_and_no_block_may_be_larger(form, binades, every):
 def test_the_kernels_use_the_grid_of_the_proof(form):
     """Units, starts and windows are those of the small formats, for 53 bits."""
     loop = LOOPS[form.name]
-    assert [list(row) for row in form.table] == TABLES[form.name].tolist()
-    assert (steps.LIGHTEST, FLOORS[form.name]) == (2.0**-LIGHTEST, 2.0 ** (-2 * form.reach))
-    assert (form.rows, form.step) == (steps.BLOCK, loop.loops[0][0])
+    table, floor = TABLES[form.name]
+    assert [list(row) for row in form.table] == table.tolist()
+    assert (steps.LIGHTEST, floor) == (2.0**-LIGHTEST, 2.0 ** (-2 * form.reach))
+    assert (form.rows, form.step) == (steps.BLOCK, loop.step)
     for E in exponents(form):
         starts, window = loop._scaled(math.ldexp(1.0, E))
         assert [form.start(k) * form.unit(k, E) for k in range(loop.sums)] == [Fraction(s) for s in starts]
@@ -185,6 +190,16 @@ def worst(rng, form, E):
     return [rng.choice(signs) * v for v in choose(values)], choose(heavy)
 
 
+def loops_of(form):
+    """Compiled and interpreted, called with a list of weights in the end."""
+    compiled, interpreted = (weighted_block if "weighted" in form.name else wide_block), LOOPS[form.name].interpret
+    for loop in (compiled, interpreted):
+        if "weighted" in form.name:
+            yield lambda *given, loop=loop: loop(*given[:-1], np.repeat(np.array(given[-1]), vector.SPREAD))
+        else:
+            yield lambda *given, loop=loop: loop(*given[:-1])
+
+
 @pytest.mark.parametrize("form", REAL, **named)
 def test_the_real_steps_are_exact_on_the_worst_blocks(form):
     """Compiled and interpreted, the whole numbers of a block make up Σwx and Σwx²."""
@@ -194,20 +209,22 @@ def test_the_real_steps_are_exact_on_the_worst_blocks(form):
         for trial in range(24):
             values, weights = worst(rng, form, E)
             x = np.array([float(v) for v in values], kind)
-            expected = [sum(Fraction(w) * v**power for v, w in zip(values, weights, strict=True)) for power in (1, 2)]
-            for loop in (weighted_block, LOOPS[form.name].interpret)[: 2 if trial % 8 == 0 else 1]:
-                lanes = 5  # a vector and what is left
+            pairs = zip(x.tolist(), weights if "weighted" in form.name else [1] * len(values), strict=True)
+            terms = [(Fraction(w) * Fraction(v), Fraction(w) * Fraction(v) ** 2) for v, w in pairs]
+            for loop in list(loops_of(form))[: 2 if trial % 8 == 0 else 1]:
+                count = 5  # a vector and what is left
                 scales = np.full(vector.LANES, math.ldexp(1.0, E))
                 sums = np.zeros(len(form.table) * vector.LANES, np.int64)
                 flags = np.zeros(2 * vector.LANES, np.int64)
-                spread = np.repeat(np.array(weights), vector.SPREAD)
-                tile = np.repeat(x, lanes)
-                assert not loop(tile, 0, steps.BLOCK, lanes, 0, lanes, 0, scales, sums, flags, spread)
-                for c in range(lanes):
-                    assert expected == form.made_up(sums[c :: vector.LANES].tolist(), E)
+                tile = np.repeat(x, count)
+                assert not loop(tile, 0, steps.BLOCK, count, 0, count, 0, scales, sums, flags, weights)
+                for c in range(count):
+                    assert [sum(side) for side in zip(*terms, strict=True)] == form.made_up(
+                        sums[c :: vector.LANES].tolist(), E
+                    )
 
 
-@pytest.mark.parametrize("form", REAL, **named)
+@pytest.mark.parametrize("form", [WEIGHTED, WEIGHTED_NARROW], **named)
 def test_values_beside_the_window_are_counted_and_left_out(form):
     """One float inside the window or outside, NaN and infinities: what is not added is flagged."""
     kind = np.float32 if form.data == 24 else np.float64
@@ -216,10 +233,9 @@ def test_values_beside_the_window_are_counted_and_left_out(form):
     outside = [top, np.nextafter(floor, kind(0)), kind(np.nan), kind(np.inf), kind(-np.inf)]
     for sign, (value, flag) in itertools.product((1, -1), [(v, 0) for v in inside] + [(v, 2) for v in outside]):
         x = np.array([0.5, sign * value, 0.5, sign * value], kind)
-        for loop in (weighted_block, LOOPS[form.name].interpret):
+        for loop in loops_of(form):
             sums, flags = np.zeros(len(form.table) * vector.LANES, np.int64), np.zeros(2 * vector.LANES, np.int64)
-            spread = np.full(4 * vector.SPREAD, 0.75)
-            loop(x, 0, 4, 1, 0, 1, 0, np.ones(vector.LANES), sums, flags, spread)
+            loop(x, 0, 4, 1, 0, 1, 0, np.ones(vector.LANES), sums, flags, [0.75] * 4)
             kept = [0.5, 0.5] if flag else x.tolist()
             made = [sum(Fraction(3, 4) * Fraction(v) ** power for v in kept) for power in (1, 2)]
             assert (flags[0], made) == (flag, form.made_up(sums[:: vector.LANES].tolist()))
@@ -245,8 +261,6 @@ def test_any_mixture_of_weights_and_values_is_exact(kind, columns):
 
 
 def check(x, weights):
-    from fastnorm import Moments, _sums
-
     counted = Moments.of(x, weights=weights, threads=1)._counted
     exact_weights = [Fraction(w) for w in weights.tolist()]
     sides = [(naive.power_of_two(s.exponent), _sums.to_integers(s)) for s in (counted.total, counted.square)]
@@ -260,8 +274,6 @@ def check(x, weights):
 
 def test_runs_that_need_flushes_are_exact():
     """More blocks than a whole number holds: as many equal rows with the weights of a half and a third."""
-    from fastnorm import Moments
-
     rows = steps.BLOCK * (2 * lanes.FLUSH + 3) + 7
     x = np.full((rows, 2), [1.5, -3.25])
     weights = np.where(np.arange(rows) % 2, 0.5, 1 / 3)
