@@ -1,37 +1,41 @@
-"""The cases, as data: what is done to which array, beside which limit, with which target."""
+"""The cases, as data: what is done to which array, beside which limit and which libraries, with which targets."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from benchmarks.data import Data
+from fastnorm import _threads
 
 BYTES = 512_000_000  # of an array; no power of two, whose strides would share a few cache sets
 
-FIT, OTHER, APPLY = "Fit", "Fit, other data", "Transform"
-SMALL, WHOLE = "One row", "Files and processes"
+FIT, OTHER, APPLY, BATCHES = "Fit", "Fit, other data", "Transform", "Rows and batches"
+DROP_IN, THREADS, ROWS, WHOLE = "Drop-ins", "Threads", "From a hundred values to a thousand million", "Files and processes"
 
 Limit = Literal[
     "read",
-    "read, one thread",
     "in place",
     "copy",
     "copy to new",
     "read + in place",
+    "read + copy to new",
+    "fit, then transform in place",  # the same by fastnorm in two calls
     "N(0, 1)",  # the same operation on normal data of the same shape
     "import numpy, numba",
 ]
+Kind = Literal["ratio", "lead", "GB/s", "seconds", "memory"]
 
 
 class Target(NamedTuple):
-    """At least a ratio or GB/s, at most so many seconds."""
+    """At least a ratio to the limit, a lead over the fastest peer or GB/s; at most so many seconds or bytes."""
 
-    kind: Literal["ratio", "GB/s", "seconds"]
+    kind: Kind
     bound: float
 
     def met(self, value: float) -> bool:
-        return value <= self.bound if self.kind == "seconds" else value >= self.bound
+        return value <= self.bound if self.kind in ("seconds", "memory") else value >= self.bound
 
 
 @dataclass(frozen=True)
@@ -43,106 +47,145 @@ class Case:
     operation: str
     data: Data
     against: Limit | None = "read"
-    target: Target | None = None
+    targets: tuple[Target, ...] = ()
     threads: int | None = None
     rounds: int | None = None  # at most so many
+    batch: int | None = None  # rows in one call
+    peers: tuple[str, ...] | None = None  # modules in benchmarks/peers; all that can by default
+    cap: float = 0.4  # seconds for one call of a peer, which gets fewer rows if it takes longer
+    headline: str | None = None  # its column in the summary
 
     @property
     def moves_memory(self) -> bool:
         """Whether GB/s mean anything."""
-        return self.against not in (None, "import numpy, numba")
+        return self.against not in (None, "import numpy, numba") and self.batch != 1
 
 
-def at_least(ratio: float) -> Target:
-    return Target("ratio", ratio)
+def at_least(ratio: float, lead: float | None = None) -> tuple[Target, ...]:
+    return (Target("ratio", ratio), *([Target("lead", lead)] if lead else []))
 
 
-def under(seconds: float) -> Target:
-    return Target("seconds", seconds)
+def under(seconds: float) -> tuple[Target, ...]:
+    return (Target("seconds", seconds),)
 
 
-def case(  # the name follows from the rest
-    operation: str,
-    data: Data,
-    note: str = "",
-    *,
-    group: str = FIT,
-    against: Limit = "read",
-    target: Target | None = None,
-    threads: int | None = None,
-) -> Case:
+def words(data: Data) -> str:
+    """What a reader must know of an array."""
     columns = f"{data.columns:_} column{'s' * (data.columns > 1)}".replace("_", " ")
-    words = [f"{operation} {data.dtype}", columns]
-    words += [word for word in ("column-major" * (data.order == "F"), note) if word]
-    return Case(", ".join(words), group, operation, data, against, target, threads)
+    if data.pixels:
+        columns = f"images of {' × '.join(map(str, (*data.pixels, data.columns)))}"
+    known = {"missing": "1 % NaN", "lognormal": "log-normal σ = 3", "offset": "N(100 000, 1)", "bits": "any bits"}
+    parts = [data.dtype, columns, "column-major" * (data.order == "F"), known.get(data.values, "")]
+    return ", ".join(filter(None, [*parts, data.table and f"DataFrame of {data.table}"]))
+
+
+Make = Callable[..., Case]
+
+
+def maker(group: str) -> Make:
+    """A case of this group, whose name follows from the rest."""
+
+    def case(operation: str, data: Data, note: str = "", **settings: object) -> Case:
+        name = ", ".join(filter(None, [f"{operation} {words(data)}", note]))
+        return Case(name, group, operation, data, **settings)  # type: ignore[arg-type]
+
+    return case
 
 
 FLOATS = ("float32", "float64")
-MILLION = Data("float32", 1_000_000, rows=100)
+COLUMNS = (64, 1024, 10_000)
 WIDE = Data("float64", 64, values="lognormal")
-BITS = Data("float64", 64, values="bits")
+MILLION = Data("float32", 1_000_000, rows=100)
+IMAGES = Data("uint8", 3, values="integers", pixels=(224, 224))
+FULL = 10.0  # seconds: enough for every peer to see the whole array
+
+fit, other, apply = maker(FIT), maker(OTHER), maker(APPLY)
 
 FITS = [
-    *(case("fit", Data(f, n), target=at_least(0.6)) for f in FLOATS for n in (64, 256, 1024, 1, 9)),
-    *(case("fit", Data(f, 64, order="F"), target=at_least(0.6)) for f in FLOATS),
-    *(case("fit", Data(f, 100_000), target=at_least(0.6)) for f in FLOATS),
-    # Beside them the sums alone: the statistics of so many columns take a time of their own.
-    *(case("moments", Data(f, 100_000)) for f in FLOATS),
-    *(case(operation, MILLION, "100 rows") for operation in ("fit", "moments")),
-    *(case("fit", Data(f, 64), "one thread", against="read, one thread", threads=1) for f in FLOATS),
+    *(
+        fit("fit", Data(f, n), targets=at_least(0.85, 1.5), **({"headline": f"fit {f}", "cap": FULL} if n == 64 else {}))
+        for f in FLOATS
+        for n in COLUMNS
+    ),
+    *(fit("fit", Data(f, n, order="F"), targets=at_least(0.85, 1.5)) for f in FLOATS for n in COLUMNS),
+    *(fit("fit", Data(f, n), targets=at_least(0.7)) for f in FLOATS for n in (1, 9)),
+    fit("fit", MILLION, "100 rows", targets=at_least(0.7)),
+    # Beside it the sums alone: the statistics of so many columns take a time of their own.
+    fit("moments", MILLION, "100 rows", peers=()),
 ]
 OTHER_FITS = [
-    case("fit", Data("float16", 64), group=OTHER),
-    *(case("fit", Data(i, 64, values="integers"), group=OTHER) for i in ("uint8", "int32")),
-    *(case("fit", Data(f, 64, values="missing"), "1 % NaN", group=OTHER) for f in FLOATS),
-    *(case("fit", Data(f, 64, values="lognormal"), "log-normal σ = 3", group=OTHER) for f in FLOATS),
-    case(
-        "fit",
-        WIDE,
-        "log-normal σ = 3, beside N(0, 1)",
-        group=OTHER,
-        against="N(0, 1)",
-        target=at_least(0.5),
-    ),
-    case("moments", BITS, "random bit patterns", group=OTHER, target=Target("GB/s", 0.2)),
-    *(case("fit with weights", Data(f, 64), group=OTHER) for f in FLOATS),
+    other("fit", Data("float16", 64), targets=at_least(0.4)),
+    other("fit", IMAGES, targets=at_least(0.7)),
+    other("fit", Data("int32", 64, values="integers"), targets=at_least(0.7)),
+    *(other("fit", Data(f, 64, values="missing"), targets=at_least(0.7)) for f in FLOATS),
+    *(other("fit", Data(f, 64, values="lognormal"), targets=at_least(0.4)) for f in FLOATS),
+    other("fit", WIDE, "beside N(0, 1)", against="N(0, 1)", peers=(), targets=at_least(0.5)),
+    other("fit", Data("float32", 64, values="offset"), targets=at_least(0.85, 1.5), headline="N(100 000, 1)"),
+    other("fit", Data("float64", 64, values="offset"), targets=at_least(0.85, 1.5)),
+    other("moments", Data("float64", 64, values="bits"), targets=(Target("GB/s", 0.2),), peers=()),
+    *(other("fit with weights", Data(f, 64), targets=at_least(0.15)) for f in FLOATS),
+    *(other("fit", Data("float64", 64, table=table)) for table in ("pandas", "polars")),
 ]
 PLAIN = [Data(f, 64) for f in FLOATS]
 IN_PLACE = [*PLAIN, Data("float32", 9), Data("float64", 1024), Data("float32", 64, order="F")]
 TRANSFORMS = [
-    *(case("transform in place", x, group=APPLY, against="in place", target=at_least(0.9)) for x in IN_PLACE),
-    *(case("transform into", x, group=APPLY, against="copy") for x in PLAIN),
-    *(case("transform to new", x, group=APPLY, against="copy to new") for x in PLAIN),
-    *(case("fit_transform in place", x, group=APPLY, against="read + in place") for x in PLAIN),
-]
-
-ROWS = Data("float64", 9, rows=50)
-FEATURES = Data("float32", 1_000_000, rows=8)
-TIMES = [
-    Case("transform(x, out=x), (1, 9)", SMALL, "transform one row", ROWS, None, under(5e-6)),
-    Case("update(x), (1, 9)", SMALL, "update one row", ROWS, None, under(20e-6)),
-    Case("save 1 000 000 features", WHOLE, "save", FEATURES, None),
-    Case("load 1 000 000 features", WHOLE, "load", FEATURES, None),
-    Case(
-        "warm process: import, adapt, transform",
-        WHOLE,
-        "warm process",
-        ROWS,
-        "import numpy, numba",
-        under(0.8),
-    ),
+    *(apply("transform in place", x, against="in place", targets=at_least(0.95)) for x in IN_PLACE),
+    *(apply("transform into", x, against="copy", targets=at_least(0.9)) for x in PLAIN),
+    apply("transform to new", PLAIN[0], against="copy to new", headline="transform float32"),
+    apply("transform to new", PLAIN[1], against="copy to new"),
+    *(apply("inverse in place", x, against="in place", targets=at_least(0.95)) for x in PLAIN),
     *(
-        Case(
-            f"cold compile {f}",
-            WHOLE,
-            "cold compile",
-            Data(f, 9, rows=50),
-            None,
-            under(5),
-            rounds=3,
+        apply("fit_transform in place", x, against="fit, then transform in place", targets=at_least(1 / 1.1))
+        for x in PLAIN
+    ),
+    *(apply("fit_transform to new", x, against="read + copy to new") for x in PLAIN),
+]
+
+SMALL = Data("float64", 9, rows=1000)
+LATENCY = [
+    maker(BATCHES)("transform row by row", SMALL, "one row", against=None, targets=under(3e-6), batch=1),
+    maker(BATCHES)("partial_fit", SMALL, "one row", against=None, targets=under(10e-6), batch=1),
+    *(maker(BATCHES)("partial_fit", x, "1 000 rows at a time", batch=1000) for x in PLAIN),
+]
+
+drop_in = maker(DROP_IN)
+TEN = (Target("lead", 10.0),)
+SCALERS = [
+    *(drop_in("fit a StandardScaler", Data("float32", n), peers=("sklearn",), targets=TEN, cap=FULL) for n in (9, 64)),
+    *(drop_in("adapt a Keras layer", Data("float32", n), peers=("keras",), targets=TEN, cap=FULL) for n in (1, 9, 64)),
+    *(
+        drop_in(operation, Data("float32", 9), against=None, peers=peers, targets=(Target("memory", 16e6),), rounds=1)
+        for operation, peers in (
+            ("memory to fit", None),
+            ("memory to fit a StandardScaler", ("sklearn",)),
+            ("memory to adapt a Keras layer", ("keras",)),
         )
-        for f in ("float64", "float32")
     ),
 ]
 
-CASES = [*FITS, *OTHER_FITS, *TRANSFORMS, *TIMES]
+threads = maker(THREADS)
+COUNTS = sorted({1, *(2**i for i in range(1, 8) if 2**i < _threads.count()), _threads.count()})
+BY_THREADS = [
+    threads(operation, x, f"threads: {n}", against=limit, threads=n, peers=(), targets=at_least(0.7) if n == 1 and limit == "read" else ())
+    for operation, limit in (("fit", "read"), ("transform in place", "in place"))
+    for x in PLAIN
+    for n in COUNTS
+]
+
+FEW = ("numpy", "sklearn", "torch", "polars")
+BY_ROWS = [
+    maker(ROWS)("fit", Data("float32", 10, rows=10 ** (power - 1)), f"10^{power} values", peers=FEW if power < 9 else ())
+    for power in range(2, 10)
+]
+
+process = maker(WHOLE)
+FEATURES = Data("float32", 1_000_000, rows=8)
+PROCESSES = [
+    process("save", FEATURES, against=None),
+    process("load", FEATURES, against=None),
+    process("import", SMALL, "beyond NumPy's own", against=None, targets=under(0.03)),
+    process("warm process", SMALL, "import, fit_transform", against="import numpy, numba", targets=under(0.6), rounds=3, headline="process"),
+    *(process("cold compile", Data(f, 9, rows=50), against=None, targets=under(3), rounds=3) for f in FLOATS),
+]
+
+CASES = [*FITS, *OTHER_FITS, *TRANSFORMS, *LATENCY, *SCALERS, *BY_THREADS, *BY_ROWS, *PROCESSES]

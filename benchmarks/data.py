@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -11,35 +12,56 @@ from numpy.typing import NDArray
 
 Array = NDArray[Any]
 Fill = Callable[[np.random.Generator, Array], None]
+Table = Literal["pandas", "polars"]
 
-FEWEST = 8  # rows: a small size has fewer columns instead
+FEWEST = 8  # rows: a small size has fewer columns instead,
+NARROW = 10  # but not fewer than this
 PART = 1 << 20  # elements made at a time, so that making data takes no second copy of them
 
 
 @dataclass(frozen=True)
 class Data:
-    """An array of ``columns`` features and as many rows as the size allows, or exactly ``rows``."""
+    """An array of ``columns`` features and as many rows as the size allows, or exactly ``rows``.
+
+    Each row may be an image of ``pixels``. A ``table`` is made of the array by `as_table`.
+    """
 
     dtype: str
     columns: int
     rows: int | None = None
     order: Literal["C", "F"] = "C"
-    values: Literal["normal", "integers", "missing", "lognormal", "bits"] = "normal"
+    values: Literal["normal", "offset", "integers", "missing", "lognormal", "bits"] = "normal"
+    pixels: tuple[int, ...] = ()
+    table: Table | None = None
 
-    def shape(self, size: int) -> tuple[int, int]:
-        """Rows and columns in at most ``size`` bytes."""
-        elements = size // np.dtype(self.dtype).itemsize
-        columns = max(1, min(self.columns, elements // (self.rows or FEWEST)))
-        return self.rows or max(1, elements // columns), columns
+    def shape(self, size: int) -> tuple[int, ...]:
+        """Rows, pixels and columns in at most ``size`` bytes."""
+        elements = size // np.dtype(self.dtype).itemsize // math.prod(self.pixels)
+        columns = min(self.columns, max(NARROW, elements // (self.rows or FEWEST)))
+        return (self.rows or max(1, elements // columns), *self.pixels, columns)
 
     def make(self, size: int) -> Array:
         """Return the array, always the same one for a size."""
-        rows, columns = self.shape(size)
-        flat = np.empty(rows * columns, self.dtype)
-        rng = np.random.default_rng(columns)
+        shape = self.shape(size)
+        flat = np.empty(math.prod(shape), self.dtype)
+        rng = np.random.default_rng(shape[-1])
         for start in range(0, flat.size, PART):
             FILL[self.values](rng, flat[start : start + PART])
-        return flat.reshape(rows, columns) if self.order == "C" else flat.reshape(columns, rows).T
+        return flat.reshape(shape) if self.order == "C" else flat.reshape(shape[::-1]).T
+
+
+def as_table(x: Array, table: Table | None) -> Any:
+    """Return the array itself, or a DataFrame of its columns."""
+    if table is None:
+        return x
+    names = [f"c{index}" for index in range(x.shape[1])]
+    if table == "polars":
+        import polars
+
+        return polars.DataFrame(x, schema=names)
+    import pandas
+
+    return pandas.DataFrame(x, columns=names, copy=False)
 
 
 def _normal(rng: np.random.Generator, out: Array) -> None:
@@ -47,6 +69,12 @@ def _normal(rng: np.random.Generator, out: Array) -> None:
         rng.standard_normal(out=out, dtype=out.dtype)
     else:
         out[...] = rng.standard_normal(out.size)
+
+
+def _offset(rng: np.random.Generator, out: Array) -> None:
+    """N(100 000, 1)."""
+    _normal(rng, out)
+    out += 100_000
 
 
 def _integers(rng: np.random.Generator, out: Array) -> None:
@@ -72,6 +100,7 @@ def _bits(rng: np.random.Generator, out: Array) -> None:
 
 FILL: dict[str, Fill] = {
     "normal": _normal,
+    "offset": _offset,
     "integers": _integers,
     "missing": _missing,
     "lognormal": _lognormal,

@@ -8,6 +8,7 @@ so memory is what it measures. Prefetching by hand (13) and streams a page apart
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numba
@@ -75,10 +76,10 @@ def read(x: Array, threads: int | None = None) -> int:
     return int(sum(_by_chunks(read_chunk, threads, words(x)))) % 2**64
 
 
-def multiply(x: Array) -> None:
+def multiply(x: Array, threads: int | None = None) -> None:
     """Multiply every element in place by a factor of nearly 1."""
     factor = x.dtype.type(FACTOR)
-    _by_chunks(lambda part: multiply_chunk(part, factor), None, flat(x))
+    _by_chunks(lambda part: multiply_chunk(part, factor), threads, flat(x))
 
 
 def copy(x: Array, out: Array) -> None:
@@ -86,17 +87,23 @@ def copy(x: Array, out: Array) -> None:
     _by_chunks(copy_chunk, None, flat(x), flat(out))
 
 
+def stream(x: Array, out: Array) -> None:
+    """The same by the system's `memcpy`, which stores past the caches what is large: as many parts as threads."""
+    source, target, workers = flat(x), flat(out), _threads.count()
+    cuts = [source.size * number // workers for number in range(workers + 1)]
+
+    def work(parts: Any) -> None:
+        for start, stop in parts:
+            np.copyto(target[start:stop], source[start:stop])
+
+    _threads.share(work, list(pairwise(cuts)), workers)
+
+
 def copy_to_new(x: Array) -> Array:
     """Copy every element into new memory, whose pages the system has to provide."""
     out = np.empty_like(x)
     copy(x, out)
     return out
-
-
-def read_and_multiply(x: Array) -> None:
-    """One pass that reads and one that works in place, as fit and transform must make."""
-    read(x)
-    multiply(x)
 
 
 def _by_chunks(kernel: Callable[..., Any], threads: int | None, *arrays: Array) -> list[Any]:

@@ -5,47 +5,84 @@ ABOUT = """\
 
 # Performance
 
-A shared machine is faster in one minute than in the next, so the numbers here are ratios. Each
-case runs in turn with its limit, a plain pass over the same memory by as many threads, {rounds}
-times. A ratio is the limit's time over the case's time in one round; the tables show the median
-and the quartiles of all rounds. 1.00 is as fast as the plain pass. An array has at most {size}.
-Every case's result is checked against `math.fsum` before it is timed.
+How fast fastnorm is beside other libraries, and beside what the machine can do at all. A shared machine is faster in one
+minute than in the next, so the numbers that count here are ratios of times that were taken in turn, {rounds} times:
+first a plain pass over the same memory (the *limit*), then fastnorm, then each other library, and again. The tables show
+medians. An array has at most {size}.
 
-{verdict}
+Nothing is timed before its result is checked, against exact rational arithmetic that shares no code with any of them.
+fastnorm's mean and variance must be right to the last bit. For other libraries the correct digits stand in brackets
+(-log10 of the relative error, the worst column), the mean first where the two differ; *all* is right to the last bit, and what has
+fewer than two digits, or a mean that is off by more than a hundredth of the standard deviation, is called **wrong**
+and not timed.
 """
 
 TOO_SMALL = """\
 **A trial run: arrays of this size may lie in the cache, so its ratios say little about memory.**
 """
 
+SUMMARY = """\
+## In short
+
+In the row of fastnorm: its speed, or the time of a whole process. In the other rows: how many times longer that library
+takes, so above 1× fastnorm is faster. In brackets: correct digits.
+
+*fit* learns the mean and the variance of 64 columns; *N(100 000, 1)* does so for float32 values far from 0, where digits
+get lost; *transform* makes a new array of scores; *process* starts Python, imports the library, fits and transforms a
+table of 10 rows.
+"""
+
+BESIDE = """\
+Beside other libraries (speed, time or memory of fastnorm; how many times longer the others take):
+"""
+
 NOTES = {
     "Fit": """\
-`fit` is `adapt` up to a mean and variance that can be read; `moments` is the exact sums alone,
-without these statistics. *Read* sums the array as 64-bit words.""",
+*fit* is `adapt` up to a mean and variance that can be read; *moments* is the exact sums alone, without these statistics.
+A ratio is the limit's time over fastnorm's in the same round: 1.00 is as fast as the plain pass. *Read* sums the array as
+64-bit words. *Fastest peer*: how many times longer the fastest of the others takes.""",
     "Fit, other data": """\
-*N(0, 1)* is the same operation on normal data of the same shape. Random bit patterns are doubles
-of every exponent, with some NaN and infinities among them.""",
+*N(0, 1)* is the same operation on normal data of the same shape. Any bits are doubles of every exponent, with some NaN and
+infinities among them.""",
     "Transform": """\
-*In place* multiplies each element by a number; *copy* fills an array that is there, *copy to new*
-one that has to be allocated. GB/s count the input once.""",
-    "One row": """\
-The time of one call: the mean of a thousand or more in a row.""",
+*In place* multiplies each element by a number; *copy* fills an array that is there, by a loop or by the system's `memcpy`,
+whichever was faster; *copy to new* fills one that has to be allocated. GB/s count the input once. The limit of
+fit_transform in place is fastnorm's fit and transform in two calls. Digits are those of the scores.""",
+    "Rows and batches": """\
+For single rows, the time of one row among a thousand; for batches of 1 000 rows, the whole array.""",
+    "Drop-ins": """\
+`fastnorm.sklearn.StandardScaler` beside scikit-learn's, a layer of Keras adapted by `fastnorm.keras.adapt` beside its own
+`adapt` (its weights are float32), and by how many bytes the memory of a process rises in such a call, beyond the array.""",
+    "Threads": """\
+The limit has as many threads as the case.""",
+    "From a hundred values to a thousand million": """\
+Ten columns of float32. From some 10 000 values on, the time for a value must stay flat.""",
     "Files and processes": """\
 A warm process has its kernels in the cache; beside it is one that only imports NumPy and numba. A
 cold compile is the first `adapt`, `transform` and in-place `transform` of one dtype with an empty
 cache, after the imports. Saving includes `fsync`.""",
 }
 
+LIBRARIES = """\
+## The libraries
+
+Each does a case in the way that its own documentation shows as the best, with as many threads as it likes; what it wants
+to be given (a tensor, a DataFrame, a table of columns) is made before the time starts. A call that would take longer than
+0.4 s sees fewer rows, and its time is scaled to all of them (not so for the first case of each float and the drop-ins).
+What a library cannot do is said here and stands as a dash in the tables.
+"""
+
 REPRODUCE = """\
 ## How to reproduce
 
 ```sh
-python -m pip install -e ".[test]"
+python -m pip install -e ".[benchmarks]"
 python -m benchmarks --bytes {bytes} --rounds {rounds} --out results/here.json
+python -m benchmarks.plot results/here.json docs/images
 python -m benchmarks.table results/here.json > docs/performance.md
 ```
 
-`--only 'fit float32'` runs the cases with these words in their names. Leave the machine alone
-meanwhile. The JSON file has every sample. `python -m pytest benchmarks` times each kernel path;
+`--only 'fit float32'` runs the cases with these words in their names, `--peers numpy sklearn` leaves the other libraries
+out. Leave the machine alone meanwhile. The JSON file has every sample. `python -m pytest benchmarks` times each kernel path;
 `--benchmark-autosave` keeps the result and `--benchmark-compare` sets the next one beside it.
 """
