@@ -1,7 +1,6 @@
 """Errors of the variance by library and data, as the table in README.md: `python -m benchmarks.accuracy`.
 
-Relative errors of the variance of 200 000 values, the worst of four columns, measured against exact rationals. The values are drawn anew on each
-machine from the same seed, so the last digits depend on NumPy's version; magnitudes do not.
+Relative errors of the variance of 200 000 values, the worst of four columns, measured against exact rationals.
 """
 
 from __future__ import annotations

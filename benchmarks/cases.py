@@ -12,7 +12,8 @@ from fastnorm import _threads
 BYTES = 512_000_000  # of an array; no power of two, whose strides would share a few cache sets
 
 FIT, OTHER, APPLY, BATCHES = "Fit", "Fit, other data", "Transform", "Rows and batches"
-DROP_IN, THREADS, ROWS, WHOLE = "Drop-ins", "Threads", "From a hundred values to a thousand million", "Files and processes"
+DROP_IN, THREADS, WHOLE = "Drop-ins", "Threads", "Files and processes"
+ROWS = "From a hundred values to a thousand million"
 
 Limit = Literal[
     "read",
@@ -102,11 +103,8 @@ FULL = 10.0  # seconds: enough for every peer to see the whole array
 fit, other, apply = maker(FIT), maker(OTHER), maker(APPLY)
 
 FITS = [
-    *(
-        fit("fit", Data(f, n), targets=at_least(0.85, 1.5), **({"headline": f"fit {f}", "cap": FULL} if n == 64 else {}))
-        for f in FLOATS
-        for n in COLUMNS
-    ),
+    *(fit("fit", Data(f, 64), targets=at_least(0.85, 1.5), headline=f"fit {f}", cap=FULL) for f in FLOATS),
+    *(fit("fit", Data(f, n), targets=at_least(0.85, 1.5)) for f in FLOATS for n in COLUMNS if n > 64),
     *(fit("fit", Data(f, n, order="F"), targets=at_least(0.85, 1.5)) for f in FLOATS for n in COLUMNS),
     *(fit("fit", Data(f, n), targets=at_least(0.7)) for f in FLOATS for n in (1, 9)),
     fit("fit", MILLION, "100 rows", targets=at_least(0.7)),
@@ -142,10 +140,12 @@ TRANSFORMS = [
 ]
 
 SMALL = Data("float64", 9, rows=1000)
+STREAMING = ("onedal", "river", "sklearn")  # go on with what they have learned; Keras begins anew
+rows = maker(BATCHES)
 LATENCY = [
-    maker(BATCHES)("transform row by row", SMALL, "one row", against=None, targets=under(3e-6), batch=1),
-    maker(BATCHES)("partial_fit", SMALL, "one row", against=None, targets=under(10e-6), batch=1),
-    *(maker(BATCHES)("partial_fit", x, "1 000 rows at a time", batch=1000) for x in PLAIN),
+    rows("transform row by row", SMALL, "one row", against=None, targets=under(3e-6), batch=1),
+    rows("partial_fit", SMALL, "one row", against=None, targets=under(10e-6), batch=1, peers=STREAMING),
+    *(rows("partial_fit", x, "1 000 rows at a time", batch=1000) for x in PLAIN),
 ]
 
 drop_in = maker(DROP_IN)
@@ -164,27 +164,36 @@ SCALERS = [
 ]
 
 threads = maker(THREADS)
-COUNTS = sorted({1, *(2**i for i in range(1, 8) if 2**i < _threads.count()), _threads.count()})
+COUNTS = sorted({*(2**i for i in range(1, 8) if 2**i < _threads.count()), _threads.count()} - {1})
 BY_THREADS = [
-    threads(operation, x, f"threads: {n}", against=limit, threads=n, peers=(), targets=at_least(0.7) if n == 1 and limit == "read" else ())
-    for operation, limit in (("fit", "read"), ("transform in place", "in place"))
-    for x in PLAIN
-    for n in COUNTS
+    *(threads("fit", x, "1 thread", threads=1, peers=(), targets=at_least(0.7)) for x in PLAIN),
+    *(threads("fit", x, f"{n} threads", threads=n, peers=()) for x in PLAIN for n in COUNTS),
+    *(
+        threads("transform in place", x, f"{n} thread{'s' * (n > 1)}", against="in place", threads=n, peers=())
+        for x in PLAIN
+        for n in (1, *COUNTS)
+    ),
 ]
 
 FEW = ("numpy", "sklearn", "torch", "polars")
-BY_ROWS = [
-    maker(ROWS)("fit", Data("float32", 10, rows=10 ** (power - 1)), f"10^{power} values", peers=FEW if power < 9 else ())
-    for power in range(2, 10)
-]
+
+
+def by_rows(power: int) -> Case:
+    """A fit to 10**power values; the largest array leaves no room for copies of it."""
+    data, peers = Data("float32", 10, rows=10 ** (power - 1)), FEW if power < 9 else ()
+    return maker(ROWS)("fit", data, f"10^{power} values", peers=peers)
+
+
+BY_ROWS = [by_rows(power) for power in range(2, 10)]
 
 process = maker(WHOLE)
 FEATURES = Data("float32", 1_000_000, rows=8)
+WARM = {"against": "import numpy, numba", "targets": under(0.6), "headline": "process"}
 PROCESSES = [
     process("save", FEATURES, against=None),
     process("load", FEATURES, against=None),
     process("import", SMALL, "beyond NumPy's own", against=None, targets=under(0.03)),
-    process("warm process", SMALL, "import, fit_transform", against="import numpy, numba", targets=under(0.6), rounds=3, headline="process"),
+    process("warm process", SMALL, "import, fit_transform", rounds=3, **WARM),
     *(process("cold compile", Data(f, 9, rows=50), against=None, targets=under(3), rounds=3) for f in FLOATS),
 ]
 

@@ -173,9 +173,7 @@ class Measurement:
             rows, expected = max(few, rows // 2), expected / 2
         return rows
 
-    def _contender(
-        self, call: Call, rows: int, rounds: int, found: dict[str, Any], taken: float = 0.0
-    ) -> Contender:
+    def _contender(self, call: Call, rows: int, rounds: int, found: dict[str, Any], taken: float = 0.0) -> Contender:
         """``taken`` are the seconds of the first call, which compiles."""
         calls = 1 if self.process or "wrong" in found or taken > 100 * SHORT else repetitions(call)
         return Contender(call, rows, rounds, found, self.process, calls)

@@ -60,7 +60,7 @@ def threads(results: dict[str, Any], figure: Any) -> None:
         lines.setdefault(case["limit"]["name"], []).append((case["threads"], case["limit"]["GB/s"]["median"]))
     for name, points in lines.items():
         limit = name in ("read", "in place")
-        known = sorted({count: speed for count, speed in points}.items())
+        known = sorted(dict(points).items())
         place.plot(*zip(*known, strict=True), label=name, marker=".", linestyle=":" if limit else "-")
     place.set(xlabel="threads", ylabel="GB/s", xticks=sorted({count for p in lines.values() for count, _ in p}))
     place.set_ylim(bottom=0)
@@ -68,7 +68,9 @@ def threads(results: dict[str, Any], figure: Any) -> None:
 
 
 Draw = Callable[[dict[str, Any], Any], None]
-PICTURES: dict[str, tuple[str, str, Draw, Callable[[dict[str, Any]], bool]]] = {  # file, what it shows, drawing, whether
+PICTURES: dict[
+    str, tuple[str, str, Draw, Callable[[dict[str, Any]], bool]]
+] = {  # file, what it shows, drawing, whether
     "libraries": (
         "speed-libraries.svg",
         "Speed of a fit by library, with the correct digits, beside the limit of the machine",

@@ -5,16 +5,16 @@ ABOUT = """\
 
 # Performance
 
-How fast fastnorm is beside other libraries, and beside what the machine can do at all. A shared machine is faster in one
-minute than in the next, so the numbers that count here are ratios of times that were taken in turn, {rounds} times:
-first a plain pass over the same memory (the *limit*), then fastnorm, then each other library, and again. The tables show
-medians. An array has at most {size}.
+How fast fastnorm is beside other libraries, and beside what the machine can do at all. A shared machine is faster
+in one minute than in the next, so the numbers that count here are ratios of times that were taken in turn, {rounds}
+times: first a plain pass over the same memory (the *limit*), then fastnorm, then each other library, and again. The
+tables show medians. An array has at most {size}.
 
-Nothing is timed before its result is checked, against exact rational arithmetic that shares no code with any of them.
-fastnorm's mean and variance must be right to the last bit. For other libraries the correct digits stand in brackets
-(-log10 of the relative error, the worst column), the mean first where the two differ; *all* is right to the last bit, and what has
-fewer than two digits, or a mean that is off by more than a hundredth of the standard deviation, is called **wrong**
-and not timed.
+Nothing is timed before its result is checked, against exact rational arithmetic that shares no code with any of
+them. fastnorm's mean and variance must be right to the last bit. For other libraries the correct digits stand in
+brackets (-log10 of the relative error, the worst column), the mean first where the two differ; *all* is right to
+the last bit, and what has fewer than two digits, or a mean that is off by more than a hundredth of the standard
+deviation, is called **wrong** and not timed.
 """
 
 TOO_SMALL = """\
@@ -24,12 +24,12 @@ TOO_SMALL = """\
 SUMMARY = """\
 ## In short
 
-In the row of fastnorm: its speed, or the time of a whole process. In the other rows: how many times longer that library
-takes, so above 1× fastnorm is faster. In brackets: correct digits.
+In the row of fastnorm: its speed, or the time of a whole process. In the other rows: how many times longer that
+library takes, so above 1× fastnorm is faster. In brackets: correct digits.
 
-*fit* learns the mean and the variance of 64 columns; *N(100 000, 1)* does so for float32 values far from 0, where digits
-get lost; *transform* makes a new array of scores; *process* starts Python, imports the library, fits and transforms a
-table of 10 rows.
+*fit* learns the mean and the variance of 64 columns; *N(100 000, 1)* does so for float32 values far from 0, where
+digits get lost; *transform* makes a new array of scores; *process* starts Python, imports the library, fits and
+transforms a table of 10 rows.
 """
 
 BESIDE = """\
@@ -38,21 +38,22 @@ Beside other libraries (speed, time or memory of fastnorm; how many times longer
 
 NOTES = {
     "Fit": """\
-*fit* is `adapt` up to a mean and variance that can be read; *moments* is the exact sums alone, without these statistics.
-A ratio is the limit's time over fastnorm's in the same round: 1.00 is as fast as the plain pass. *Read* sums the array as
-64-bit words. *Fastest peer*: how many times longer the fastest of the others takes.""",
+*fit* is `adapt` up to a mean and variance that can be read; *moments* is the exact sums alone, without these
+statistics. A ratio is the limit's time over fastnorm's in the same round: 1.00 is as fast as the plain pass. *Read*
+sums the array as 64-bit words. *Fastest peer*: how many times longer the fastest of the others takes.""",
     "Fit, other data": """\
-*N(0, 1)* is the same operation on normal data of the same shape. Any bits are doubles of every exponent, with some NaN and
-infinities among them.""",
+*N(0, 1)* is the same operation on normal data of the same shape. Any bits are doubles of every exponent, with some
+NaN and infinities among them.""",
     "Transform": """\
-*In place* multiplies each element by a number; *copy* fills an array that is there, by a loop or by the system's `memcpy`,
-whichever was faster; *copy to new* fills one that has to be allocated. GB/s count the input once. The limit of
-fit_transform in place is fastnorm's fit and transform in two calls. Digits are those of the scores.""",
+*In place* multiplies each element by a number; *copy* fills an array that is there, by a loop or by the system's
+`memcpy`, whichever was faster; *copy to new* fills one that has to be allocated. GB/s count the input once. The
+limit of fit_transform in place is fastnorm's fit and transform in two calls. Digits are those of the scores.""",
     "Rows and batches": """\
 For single rows, the time of one row among a thousand; for batches of 1 000 rows, the whole array.""",
     "Drop-ins": """\
-`fastnorm.sklearn.StandardScaler` beside scikit-learn's, a layer of Keras adapted by `fastnorm.keras.adapt` beside its own
-`adapt` (its weights are float32), and by how many bytes the memory of a process rises in such a call, beyond the array.""",
+`fastnorm.sklearn.StandardScaler` beside scikit-learn's, a layer of Keras adapted by `fastnorm.keras.adapt` beside
+its own `adapt` (its weights are float32), and by how many bytes the memory of a process rises in such a call,
+beyond the array.""",
     "Threads": """\
 The limit has as many threads as the case.""",
     "From a hundred values to a thousand million": """\
@@ -66,10 +67,10 @@ cache, after the imports. Saving includes `fsync`.""",
 LIBRARIES = """\
 ## The libraries
 
-Each does a case in the way that its own documentation shows as the best, with as many threads as it likes; what it wants
-to be given (a tensor, a DataFrame, a table of columns) is made before the time starts. A call that would take longer than
-0.4 s sees fewer rows, and its time is scaled to all of them (not so for the first case of each float and the drop-ins).
-What a library cannot do is said here and stands as a dash in the tables.
+Each does a case in the way that its own documentation shows as the best, with as many threads as it likes; what it
+wants to be given (a tensor, a DataFrame, a table of columns) is made before the time starts. A call that would take
+longer than 0.4 s sees fewer rows, and its time is scaled to all of them (not so for the first case of each float
+and the drop-ins). What a library cannot do is said here and stands as a dash in the tables.
 """
 
 REPRODUCE = """\
@@ -82,7 +83,8 @@ python -m benchmarks.plot results/here.json docs/images
 python -m benchmarks.table results/here.json > docs/performance.md
 ```
 
-`--only 'fit float32'` runs the cases with these words in their names, `--peers numpy sklearn` leaves the other libraries
-out. Leave the machine alone meanwhile. The JSON file has every sample. `python -m pytest benchmarks` times each kernel path;
-`--benchmark-autosave` keeps the result and `--benchmark-compare` sets the next one beside it.
+`--only 'fit float32'` runs the cases with these words in their names, `--peers numpy sklearn` leaves the other
+libraries out. Leave the machine alone meanwhile. The JSON file has every sample. `python -m pytest benchmarks`
+times each kernel path; `--benchmark-autosave` keeps the result and `--benchmark-compare` sets the next one beside
+it.
 """

@@ -31,8 +31,13 @@ ONE_COLD_COMPILE = "cold compile float64, 9 columns"  # 5 s each; the other diff
 TRIED = [case for case in CASES if case.operation != "cold compile" or case.name == ONE_COLD_COMPILE]
 if UNJITTED:
     TRIED = [case for case in TRIED if case.name != ONE_COLD_COMPILE]
-PROCESSES = [case.name for case in TRIED if OPERATIONS[case.operation].result in ("seconds", "bytes")]
-LIGHT = ["numpy"]  # the only peer that is asked for processes of its own: others take seconds to import
+WIDEST = 64
+LIGHT = ["numpy"]  # the only peer in processes of their own, which import it, and in cases that differ in width alone
+QUICK = [
+    case.name
+    for case in TRIED
+    if OPERATIONS[case.operation].result in ("seconds", "bytes") or case.data.columns > WIDEST
+]
 # In a process of its own: some libraries warn of every fork that comes after them.
 RUN = """
 import json, sys
@@ -57,10 +62,10 @@ def tiny(names, libraries=None):
 
 @pytest.fixture(scope="module")
 def results():
-    """What a run of all cases writes; that of processes has no libraries that take long to import."""
-    here = tiny([case.name for case in TRIED if case.name not in PROCESSES])
+    """What a run of all cases writes, of each library in each kind of case."""
+    here = tiny([case.name for case in TRIED if case.name not in QUICK])
     order = [case.name for case in TRIED]
-    entries = here["cases"] + tiny(PROCESSES, LIGHT)["cases"]
+    entries = here["cases"] + tiny(QUICK, LIGHT)["cases"]
     return {**here, "cases": sorted(entries, key=lambda entry: order.index(entry["name"]))}
 
 
@@ -182,7 +187,12 @@ def fitted(given):
 
 
 @pytest.mark.parametrize(
-    "wrong", [lambda mean, var: (mean, var * 1.02), lambda mean, var: (mean + 0.02, var), lambda mean, var: (mean, var * np.nan)]
+    "wrong",
+    [
+        lambda mean, var: (mean, var * 1.02),
+        lambda mean, var: (mean + 0.02, var),
+        lambda mean, var: (mean, var * np.nan),
+    ],
 )
 def test_a_peer_that_is_wrong_is_shown_and_not_timed(wrong):
     """Fewer than two digits, a mean that is a hundredth of a standard deviation off, NaN."""

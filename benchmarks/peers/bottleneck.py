@@ -12,4 +12,6 @@ def fit(given: Given) -> Call:
     return lambda: (bottleneck.nanmean(x, axis=0), bottleneck.nanvar(x, axis=0))
 
 
-PEER = Peer("Bottleneck", ("bottleneck",), {"fit": fit}, dtypes=("float32", "float64", "int32"), missing=True, note="One thread")
+PEER = Peer(
+    "Bottleneck", ("bottleneck",), {"fit": fit}, dtypes=("float32", "float64", "int32"), missing=True, note="One thread"
+)

@@ -6,7 +6,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-
 from benchmarks.peers import Call, Given, Peer
 
 
