@@ -53,7 +53,7 @@ class Case:
     rounds: int | None = None  # at most so many
     batch: int | None = None  # rows in one call
     peers: tuple[str, ...] | None = None  # modules in benchmarks/peers; all that can by default
-    cap: float = 0.4  # seconds for one call of a peer, which gets fewer rows if it takes longer
+    cap: float = 0.3  # seconds for one call of a peer, which gets fewer rows if it takes longer
     headline: str | None = None  # its column in the summary
 
     @property

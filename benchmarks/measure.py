@@ -22,7 +22,7 @@ from benchmarks.peers import Call, Given, Peer, load
 
 SHORT = 2e-3  # seconds: what takes less is repeated within a sample
 PROBED = 8_000_000  # bytes beyond which a peer is tried on a part first
-BUDGET = 1.0  # seconds for all samples of a peer, but for the fewest
+BUDGET = 0.8  # seconds for all samples of a peer, but for the fewest
 FEWEST = 3  # samples
 PAUSE = 5e-3  # seconds between samples: threads of a library may wait a while for more work
 TOO_LARGE = 8  # times the size of a run

@@ -69,8 +69,9 @@ LIBRARIES = """\
 
 Each does a case in the way that its own documentation shows as the best, with as many threads as it likes; what it
 wants to be given (a tensor, a DataFrame, a table of columns) is made before the time starts. A call that would take
-longer than 0.4 s sees fewer rows, and its time is scaled to all of them (not so for the first case of each float
-and the drop-ins). What a library cannot do is said here and stands as a dash in the tables.
+longer than 0.3 s sees fewer rows, and its time is scaled to all of them; that favours it, since fewer rows may lie in
+the cache. The first case of each float and the drop-ins have no such limit. What a library cannot do is said here and
+stands as a dash in the tables.
 """
 
 REPRODUCE = """\
