@@ -74,6 +74,7 @@ def run(code: str, **environment: str) -> str:
     """Run ``code`` in a new interpreter that imports the same fastnorm; return the last line that it prints."""
     path = os.pathsep.join(filter(None, [*HOMES, os.environ.get("PYTHONPATH")]))
     variables = {**os.environ, "PYTHONPATH": path, "TF_CPP_MIN_LOG_LEVEL": "3", **environment}
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)  # modules are compiled once, as where they are installed
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=variables, check=False, capture_output=True, text=True)
     if done.returncode:
