@@ -150,7 +150,7 @@ def test_a_target_bounds_times_above_and_speeds_below(kind, worse, better):
 def test_the_files_of_pytest_benchmark_run():
     """`pytest benchmarks` calls each kernel path, here once and untimed."""
     command = [sys.executable, "-m", "pytest", "-q", "--benchmark-disable", "benchmarks"]
-    environment = {**os.environ, "FASTNORM_BENCH_BYTES": "100000"}
+    environment = {**os.environ, "FASTNORM_BENCH_BYTES": "100000", "PYTEST_ADDOPTS": ""}
     done = subprocess.run(
         [*command, "-p", "no:cacheprovider"],
         cwd=ROOT,
