@@ -1,7 +1,11 @@
 """What needs a library that is not installed is left out; Keras is told which backend to take."""
 
 import os
+import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
+
+import pytest
 
 _NEED = {
     "distributed": ["fastnorm/dask/*", "tests/test_dask*.py"],
@@ -22,6 +26,14 @@ collect_ignore_glob = [pattern for library in _MISSING for pattern in _NEED[libr
 if "KERAS_BACKEND" not in os.environ:  # Keras reads it once. Its NumPy backend is the quickest to import, and wants JAX
     installed = {"numpy": "jax", "tensorflow": "tensorflow", "torch": "torch"}
     os.environ["KERAS_BACKEND"] = next((name for name, library in installed.items() if find_spec(library)), "numpy")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def ray_ends() -> Iterator[None]:
+    """The cluster that an example starts ends with the examples of its module: the next one starts its own."""
+    yield
+    if "ray" in sys.modules:
+        sys.modules["ray"].shutdown()
 
 
 def pytest_report_header() -> list[str]:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import add
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import NamedTuple
 
 import numpy as np
@@ -27,7 +27,7 @@ class Tree(NamedTuple):
     """What adding up states took."""
 
     levels: int
-    seconds: float  # of the critical path: the slowest node of each level
+    seconds: float  # of the critical path: the slowest node of each level; of the processor, which others may use too
     moved: int  # bytes that reach a node from another
     result: Moments
 
@@ -35,7 +35,7 @@ class Tree(NamedTuple):
 def states(workers: int, features: int, dtype: str, different: int = 8) -> list[bytes]:
     """The state of each worker, of ``different`` data sets in turn: 64 rows each, of mean 100 and variance 1."""
     rng = np.random.default_rng(0)
-    made = [rng.normal(100.0, 1.0, (64, features)).astype(dtype) for _ in range(min(workers, different))]
+    made = (rng.normal(100.0, 1.0, (64, features)).astype(dtype) for _ in range(min(workers, different)))
     found = [Moments.of(x).to_bytes() for x in made]
     return [found[number % len(found)] for number in range(workers)]
 
@@ -47,9 +47,9 @@ def merged(parts: Sequence[bytes], fan_in: int = FAN_IN) -> Tree:
         times, sums = [], []
         for first in range(0, len(parts), fan_in):
             group = parts[first : first + fan_in]
-            start = perf_counter()
+            start = process_time()
             sums.append(reduce(add, map(Moments.from_bytes, group)).to_bytes())
-            times.append(perf_counter() - start)
+            times.append(process_time() - start)
             moved += sum(map(len, group[1:]))  # a node is one of those whose states it adds
         parts, levels, seconds = sums, levels + 1, seconds + max(times)
     return Tree(levels, seconds, moved, Moments.from_bytes(parts[0]))

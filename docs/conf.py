@@ -1,6 +1,7 @@
 """Sphinx settings; the command is `python -m sphinx -W docs docs/_build`."""
 
 from importlib.metadata import version as installed_version
+from importlib.util import find_spec
 
 project = "fastnorm"
 author = "fastnorm contributors"
@@ -13,6 +14,8 @@ exclude_patterns = ["_build"]
 myst_enable_extensions = ["amsmath", "attrs_inline", "colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 
+# The page of the API needs no engine to be installed.
+autodoc_mock_imports = [library for library in ("pyspark", "ray", "torch") if find_spec(library) is None]
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"

@@ -6,18 +6,21 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
+import ray
 from ray.data import Dataset
 from ray.data.preprocessor import Preprocessor
 
-from fastnorm import _frames
+from fastnorm import _batches, _frames
 from fastnorm.moments import Moments
 from fastnorm.normalization import Normalization
 
 __all__ = ["StandardScaler", "moments"]
 
+FAN_IN = 8  # states that one task adds up
+
 
 def moments(ds: Dataset, columns: Sequence[str]) -> Moments:
-    """Return the moments of some columns of a dataset: one small value a block, added up as they come.
+    """Return the moments of some columns of a dataset: one small value a block, added up in a tree of tasks.
 
     Since sums are exact, neither blocks nor the order of tasks nor a retry can change a bit.
 
@@ -43,19 +46,21 @@ def moments(ds: Dataset, columns: Sequence[str]) -> Moments:
     array([3.])
     """
     names = _frames.checked_columns(columns)
-    parts = ds.select_columns([*names]).map_batches(
+    states = ds.select_columns([*names]).map_batches(
         partial(_state, names), batch_format="pyarrow", batch_size=None, zero_copy_batch=True
     )
-    found = sum(Moments.from_bytes(row["state"]) for row in parts.iter_rows())
-    if not isinstance(found, Moments):
+    parts, add = states.to_arrow_refs(), ray.remote(_batches.added)
+    while len(parts) > FAN_IN:
+        parts = [add.remote(*parts[first : first + FAN_IN]) for first in range(0, len(parts), FAN_IN)]
+    rows = _batches.added(*ray.get(parts))["state"].to_pylist()
+    if not rows:
         raise ValueError("the dataset has no rows; pass at least one")
-    return found
+    return Moments.from_bytes(rows[0])
 
 
-def _state(columns: tuple[str, ...], block: Any) -> dict[str, list[bytes]]:
-    """The moments of a block, in one thread, as Ray runs as many tasks as there are processors."""
-    found = Moments.of(_frames.taken(block, columns), threads=1)
-    return {"state": [found.to_bytes()] if found.rows else []}
+def _state(columns: tuple[str, ...], block: Any) -> Any:
+    """The state of a block, which has no columns where it has no rows."""
+    return _batches.total([Moments.of(_frames.taken(block, columns), threads=1)] if block.num_rows else [])
 
 
 class StandardScaler(Preprocessor):  # type: ignore[misc]

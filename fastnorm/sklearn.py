@@ -56,7 +56,7 @@ class StandardScaler(_Theirs):  # type: ignore[misc]
         Values seen, or the sum of their weights (float); one for each feature where they differ because of NaN.
     n_features_in_ : int
         Number of features.
-    feature_names_in_ : ndarray of shape (n_features_in_,)
+    feature_names_in_ : ndarray of shape (n_features,)
         Names of the features, if they are all text.
 
     Examples

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.ml import Estimator, Model
 from pyspark.ml.functions import array_to_vector, vector_to_array
@@ -29,9 +28,9 @@ from pyspark.ml.util import (
 from pyspark.sql import DataFrame
 from pyspark.sql.types import StructType
 
-from fastnorm import _apply, _frames, policy
+from fastnorm import _batches, _frames, policy
 from fastnorm._apply import Affine
-from fastnorm._arguments import mismatch, result_dtype
+from fastnorm._arguments import result_dtype
 from fastnorm.moments import Moments
 from fastnorm.normalization import Normalization
 
@@ -73,7 +72,7 @@ def moments(dataset: DataFrame, columns: str | Sequence[str]) -> Moments:
     >>> moments(spark.createDataFrame([(1.0,), (2.0,), (6.0,)], "km double"), ["km"]).mean
     array([3.])
     """
-    rows = _numbers(dataset, columns).mapInArrow(_states, "state binary")
+    rows = _numbers(dataset, columns).mapInArrow(_batches.states, "state binary")
     states = rows.rdd.map(lambda row: Moments.from_bytes(row.state))
     found: Moments | None = states.treeAggregate(None, _added, _added)
     if found is None:
@@ -104,30 +103,37 @@ def _numbers(dataset: DataFrame, columns: str | Sequence[str]) -> DataFrame:
     return dataset.select(*names)
 
 
-def _states(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The moments of a partition, in one thread, as Spark runs as many tasks as processors; nothing of no rows."""
-    found = sum(Moments.of(_values(batch), threads=1) for batch in batches if batch.num_rows)
-    if isinstance(found, Moments):
-        yield pa.record_batch({"state": [found.to_bytes()]})
+def _setter(name: str) -> Any:
+    def setter(self: Any, value: Any) -> Any:
+        return self._set(**{name: value})
+
+    setter.__doc__ = f"Set ``{name}``; returns the object itself."
+    return setter
 
 
-def _values(batch: pa.RecordBatch) -> Any:
-    """What to count and to transform: a table, or of a column of vectors an array of two dimensions."""
-    if not pa.types.is_list(batch.schema.types[0]):
-        return _frames.taken(batch)
-    column = batch.column(0)
-    lengths = np.unique(column.value_lengths().to_numpy())
-    if len(lengths) > 1:
-        raise ValueError(f"vectors of {lengths[0]} and of {lengths[-1]} entries stand in one column; give all the same")
-    return column.flatten().to_numpy().reshape(len(column), lengths[0])
+def _getter(name: str) -> Any:
+    def getter(self: Any) -> bool:
+        return bool(self.getOrDefault(name))
+
+    getter.__doc__ = f"Return ``{name}``."
+    return getter
+
+
+def _switch(name: str, text: str) -> Any:
+    return Param(Params._dummy(), name, text, TypeConverters.toBoolean)
 
 
 class _Parameters(HasInputCol, HasOutputCol, HasInputCols, HasOutputCols):  # type: ignore[misc]
     """The parameters of the scaler and of its model."""
 
-    withMean = Param(Params._dummy(), "withMean", "Center data with mean", TypeConverters.toBoolean)
-    withStd = Param(Params._dummy(), "withStd", "Scale to unit standard deviation", TypeConverters.toBoolean)
-    unbiased = Param(Params._dummy(), "unbiased", "Divide the variance by n - 1, not n", TypeConverters.toBoolean)
+    withMean = _switch("withMean", "Center data with mean")
+    withStd = _switch("withStd", "Scale to unit standard deviation")
+    unbiased = _switch("unbiased", "Divide the variance by n - 1, not n")
+    getWithMean, getWithStd, getUnbiased = map(_getter, ("withMean", "withStd", "unbiased"))
+    setWithMean, setWithStd, setUnbiased = map(_setter, ("withMean", "withStd", "unbiased"))
+    setInputCol, setOutputCol, setInputCols, setOutputCols = map(
+        _setter, ("inputCol", "outputCol", "inputCols", "outputCols")
+    )
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,53 +148,6 @@ class _Parameters(HasInputCol, HasOutputCol, HasInputCols, HasOutputCols):  # ty
         if not self.isSet(self.outputCols) or len(self.getOutputCols()) != len(self.getInputCols()):
             raise ValueError("outputCols must name one column for each of inputCols")
         return self.getInputCols(), self.getOutputCols()
-
-    def setInputCol(self, value: str) -> Self:
-        """Set ``inputCol``; returns the object itself."""
-        self._set(inputCol=value)
-        return self
-
-    def setOutputCol(self, value: str) -> Self:
-        """Set ``outputCol``; returns the object itself."""
-        self._set(outputCol=value)
-        return self
-
-    def setInputCols(self, value: list[str]) -> Self:
-        """Set ``inputCols``; returns the object itself."""
-        self._set(inputCols=value)
-        return self
-
-    def setOutputCols(self, value: list[str]) -> Self:
-        """Set ``outputCols``; returns the object itself."""
-        self._set(outputCols=value)
-        return self
-
-    def setWithMean(self, value: bool) -> Self:
-        """Set ``withMean``; returns the object itself."""
-        self._set(withMean=value)
-        return self
-
-    def setWithStd(self, value: bool) -> Self:
-        """Set ``withStd``; returns the object itself."""
-        self._set(withStd=value)
-        return self
-
-    def setUnbiased(self, value: bool) -> Self:
-        """Set ``unbiased``; returns the object itself."""
-        self._set(unbiased=value)
-        return self
-
-    def getWithMean(self) -> bool:
-        """Return ``withMean``."""
-        return bool(self.getOrDefault(self.withMean))
-
-    def getWithStd(self) -> bool:
-        """Return ``withStd``."""
-        return bool(self.getOrDefault(self.withStd))
-
-    def getUnbiased(self) -> bool:
-        """Return ``unbiased``."""
-        return bool(self.getOrDefault(self.unbiased))
 
 
 class StandardScaler(Estimator, _Parameters, DefaultParamsReadable, DefaultParamsWritable):  # type: ignore[misc]
@@ -230,9 +189,9 @@ class StandardScaler(Estimator, _Parameters, DefaultParamsReadable, DefaultParam
         unbiased: bool = True,
     ) -> None:
         super().__init__()
-        self._set(withMean=withMean, withStd=withStd, unbiased=unbiased)
         columns = {"inputCol": inputCol, "outputCol": outputCol, "inputCols": inputCols, "outputCols": outputCols}
-        self._set(**{name: value for name, value in columns.items() if value is not None})
+        switches = {"withMean": withMean, "withStd": withStd, "unbiased": unbiased}
+        self._set(**{name: value for name, value in (columns | switches).items() if value is not None})
 
     def _fit(self, dataset: DataFrame) -> StandardScalerModel:
         columns, _ = self._names()
@@ -309,7 +268,7 @@ class StandardScalerModel(Model, _Parameters, MLReadable, MLWritable):  # type: 
             made, schema = dataset, StructType([*dataset.schema])
             for name, result in zip(inputs, results, strict=True):
                 schema.add(result, "float" if result_dtype(None, np.dtype(DTYPES[types[name]])) == "f" else "double")
-        done = made.mapInArrow(partial(_scaled, inputs, results, self._affine()), schema)
+        done = made.mapInArrow(partial(_batches.scaled, inputs, results, self._affine()), schema)
         return done.withColumn(results[0], array_to_vector(results[0])) if isinstance(columns, str) else done
 
     def write(self) -> MLWriter:
@@ -320,26 +279,6 @@ class StandardScalerModel(Model, _Parameters, MLReadable, MLWritable):  # type: 
     def read(cls) -> MLReader:
         """Return what loads a saved model."""
         return _Reader(cls)
-
-
-def _scaled(
-    inputs: list[str], results: list[str], affine: Affine, batches: Iterable[pa.RecordBatch]
-) -> Iterator[pa.RecordBatch]:
-    """Batches with the transformed columns, each batch in one thread."""
-    for batch in batches:
-        x = _values(batch.select(inputs))
-        if isinstance(x, _frames.Frame):
-            made = x.apply((1,), affine, "forward", partial(result_dtype, None), 1).columns
-        else:
-            if x.shape[1:] != affine.mean.shape:
-                raise ValueError(mismatch(x.shape[1:], affine.mean.shape, -1))
-            z = np.empty_like(x)
-            _apply.run(x, z, (1,), affine, "forward", 1)
-            made = [
-                pa.FixedSizeListArray.from_arrays(z.reshape(-1), z.shape[1]).cast(batch.schema.field(inputs[0]).type)
-            ]
-        columns = dict(zip(batch.schema.names, batch.columns, strict=True)) | dict(zip(results, made, strict=True))
-        yield pa.RecordBatch.from_arrays([*columns.values()], [*columns])
 
 
 class _Writer(DefaultParamsWriter):  # type: ignore[misc]

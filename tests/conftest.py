@@ -4,12 +4,19 @@ A fixed seed would test the same 100 arrays for ever; instead CI explores, and t
 `@reproduce_failure` blob repeats a failure on any machine. FASTNORM_EXAMPLES raises the number.
 """
 
+import faulthandler
 import os
 import signal
+import sys
 
+import pytest
 from browser import CHROMIUM
 from hypothesis import HealthCheck, settings
+from pools import stop_all_pools
+from processes import GUARD
 from strategies import UNJITTED
+
+pytest.register_assert_rewrite("checks", "places", "scores", "states")
 
 collect_ignore = [] if CHROMIUM else ["test_page_browser.py"]
 
@@ -25,3 +32,25 @@ settings.load_profile("fastnorm")
 # A shell gives what it runs in the background an ignored SIGINT, which every child inherits: tests of Ctrl-C need it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+@pytest.fixture
+def eager_threads():
+    """Switch threads a thousand times as often, so that races show."""
+    earlier = sys.getswitchinterval()
+    sys.setswitchinterval(5e-6)
+    yield
+    sys.setswitchinterval(earlier)
+
+
+@pytest.fixture
+def fresh_pool_and_handler(monkeypatch):
+    """No thread of earlier tests; a hang becomes a failure, and Ctrl-C works as before."""
+    monkeypatch.delenv("FASTNORM_NUM_THREADS", raising=False)
+    earlier = signal.getsignal(signal.SIGINT)
+    stop_all_pools()
+    faulthandler.dump_traceback_later(3 * GUARD, exit=True)  # rather than hang for ever
+    yield
+    faulthandler.cancel_dump_traceback_later()
+    signal.signal(signal.SIGINT, earlier)
+    stop_all_pools()

@@ -347,7 +347,7 @@ def test_the_files_of_pytest_benchmark_run():
     """`pytest benchmarks` calls each kernel path, here once and untimed; clusters have tests of their own."""
     clusters = "--ignore=benchmarks/test_engines_speed.py"
     command = [sys.executable, "-m", "pytest", "-q", "--benchmark-disable", "benchmarks", clusters]
-    environment = {**os.environ, "FASTNORM_BENCH_BYTES": "100000"}
+    environment = {**os.environ, "FASTNORM_BENCH_BYTES": "100000", "PYTEST_ADDOPTS": ""}
     done = subprocess.run(
         [*command, "-p", "no:cacheprovider"],
         cwd=ROOT,

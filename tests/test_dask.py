@@ -155,6 +155,60 @@ def test_a_partition_with_other_columns_is_one_clear_error():
         layer.transform(dd.from_pandas(TABLE.drop(columns="f"), npartitions=2))
 
 
+@pytest.mark.parametrize("dtype", ["float16", ">f8", "int8", "uint64", "bool"])
+def test_any_dtype_gives_what_the_array_gives(dtype):
+    """Moments, and results with their dtype, known before they are computed."""
+    x = np.nan_to_num(X[:, :, 0]).clip(0, 200).astype(dtype)
+    layer, plain = Normalization().adapt(da.from_array(x, chunks=(50, 4))), fastnorm.Normalization().adapt(x)
+    assert plain.moments == layer.moments
+    z = layer.transform(da.from_array(x, chunks=(70, 6)))
+    assert plain.transform(x).dtype == z.dtype == z.compute().dtype
+    assert plain.transform(x).tobytes() == z.compute().tobytes()
+
+
+def test_a_masked_array_stays_masked():
+    """What is masked is missing, and the lazy result says what kind of array comes."""
+    mask = RNG.random(X.shape) < 0.2
+    masked = np.ma.array(X, mask=mask)
+    x = da.from_array(masked, chunks=(50, 4, 5))
+    layer, plain = Normalization().adapt(x), fastnorm.Normalization().adapt(masked)
+    assert plain.moments == layer.moments
+    z = layer.transform(x)
+    assert type(z._meta) is type(z.compute()) is np.ma.MaskedArray
+    np.testing.assert_array_equal(mask, z.compute().mask)
+    np.testing.assert_array_equal(plain.transform(masked).compressed(), z.compute().compressed())
+
+
+@pytest.mark.parametrize("dtype", ["Float64", "Int64", "double[pyarrow]", "int64[pyarrow]"])
+def test_nullable_columns_stay_what_they_are(dtype):
+    """Nulls are missing and stay; dtypes and the index are those of the table in memory."""
+    table = (TABLE.fillna(0) * 10).round().astype("int64").astype(dtype).mask(TABLE > 50)
+    table.index = pd.date_range("2026", periods=len(table), name="day")
+    frame = dd.from_pandas(table, npartitions=5)
+    layer, plain = Normalization().adapt(frame), fastnorm.Normalization().adapt(table)
+    assert plain.moments == layer.moments
+    z = layer.transform(frame)
+    assert plain.transform(table).dtypes.tolist() == z.dtypes.tolist()
+    pd.testing.assert_frame_equal(plain.transform(table), z.compute(), check_exact=True)
+
+
+def test_partitions_may_be_empty_or_all_missing():
+    """Rows that a filter leaves none of, and NaN throughout, are nothing to learn from."""
+    table = TABLE.copy()
+    table.iloc[40:80] = np.nan
+    frame = dd.from_pandas(table, npartitions=6)
+    some = frame.map_partitions(lambda part: part[(part.index < 150) | (part.index > 400)])
+    expected = table[(table.index < 150) | (table.index > 400)]
+    layer = Normalization().adapt(some)
+    assert Moments.of(expected) == layer.moments
+    pd.testing.assert_frame_equal(
+        fastnorm.Normalization().adapt(expected).transform(expected), layer.transform(some).compute(), check_exact=True
+    )
+    with pytest.raises(ValueError, match="no rows"):
+        layer.adapt(frame[frame["a"] > 1e300])
+    assert Moments.of(expected) == layer.moments
+
+
 def test_what_is_no_collection_is_refused():
     """`moments` wants arrays or DataFrames of Dask, and transforms have no destination."""
     with pytest.raises(TypeError, match="array or a DataFrame of Dask"):
@@ -166,6 +220,13 @@ def test_what_is_no_collection_is_refused():
         layer.transform(da.ones((4, 6)), out=np.empty((4, 6)))
     with pytest.raises(ValueError, match="5 features"):
         layer.transform(da.ones((4, 5)))
+    x = da.ones((4, 6), chunks=3)
+    with pytest.raises(ValueError, match="compute_chunk_sizes"):
+        layer.transform(x[:, x[0] > 0])
+    with pytest.raises(ValueError, match=r"weights have shape \(5,\), but x has rows of shape \(4,\)"):
+        moments(x, weights=np.ones(5))
+    with pytest.raises(TypeError, match="x is an array"):
+        Normalization(columns=["a"]).adapt(x)
 
 
 def test_ten_partitionings_on_a_cluster_give_the_same_bits(client):

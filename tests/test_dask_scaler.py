@@ -5,6 +5,7 @@ import dask.dataframe as dd
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn
 
 import fastnorm.sklearn
 from fastnorm.dask import StandardScaler
@@ -75,3 +76,38 @@ def test_empty_chunks_are_fine():
     x = da.from_array(X, chunks=(50, 4))
     scaler = StandardScaler().fit(x)
     assert (0, 4) == scaler.transform(x[x[:, 0] < 0]).compute().shape
+
+
+@pytest.mark.parametrize(
+    ("x", "words"),
+    [
+        pytest.param(da.ones(5), "Expected 2D array, got 1D array", id="one dimension"),
+        pytest.param(da.ones((5, 2, 2)), "Found array with dim 3", id="three dimensions"),
+        pytest.param(da.ones((5, 4))[da.zeros(5) > 0], r"Found array with 0 sample\(s\)", id="no rows"),
+        pytest.param(da.ones((5, 4))[:, da.zeros(4) < 1], "compute_chunk_sizes", id="unknown features"),
+    ],
+)
+def test_what_scikit_learn_does_not_take_is_refused(x, words):
+    """The words are those of scikit-learn, where it has any."""
+    with pytest.raises(ValueError, match=words):
+        StandardScaler().fit(x)
+
+
+def test_containers_of_scikit_learn_load_nothing():
+    """`set_output` and its global form would turn lazy results into tables in memory: an error says so."""
+    x = da.from_array(X, chunks=50)
+    with pytest.raises(TypeError, match="transform_output='pandas' would load"):
+        StandardScaler().set_output(transform="pandas").fit(x).transform(x)
+    with sklearn.config_context(transform_output="polars"), pytest.raises(TypeError, match="would load"):
+        StandardScaler().fit_transform(x)
+
+
+def test_z_scores_need_no_names():
+    """As in scikit-learn, the inverse takes columns of any name."""
+    frame = dd.from_pandas(TABLE, npartitions=4)
+    scaler = StandardScaler().fit(frame)
+    z = scaler.transform(frame)
+    renamed = scaler.inverse_transform(z.rename(columns={"a": "z"}))
+    pd.testing.assert_frame_equal(
+        scaler.inverse_transform(z).compute().rename(columns={"a": "z"}), renamed.compute(), check_exact=True
+    )

@@ -27,7 +27,7 @@ LEVELS = {
     **dict.fromkeys(("_statistics", "_codec", "_frames"), 4),
     "moments": 5,
     **dict.fromkeys(("_arguments", "page", "policy", "report", "state"), 6),
-    "_layer": 7,
+    **dict.fromkeys(("_batches", "_layer"), 7),
     **dict.fromkeys(("normalization", "batchnorm"), 8),
     **dict.fromkeys(("_warmup", "sklearn", "keras", "torch", "onnx", "files"), 9),
     **dict.fromkeys(("dask", "ray", "spark"), 10),
@@ -48,7 +48,7 @@ HOMES = {
     "dask": {"dask"},
     "ray": {"ray"},
     "pyspark": {"spark"},
-    "pyarrow": {"_frames", "files", "spark"},
+    "pyarrow": {"_batches", "_frames", "files"},
     "pandas": {"_frames", "files"},
     "polars": {"_frames", "files"},
     **{name: {"files"} for name in ("fsspec", "h5py", "tqdm", "xxhash", "zarr")},
@@ -64,7 +64,8 @@ OPENS_WITH = {
     ("sklearn", "scipy"),
     ("dask", "sklearn"),  # in the file of its scaler alone
     ("files", "pyarrow"),  # in the modules of table formats, imported for their files
-    *(("spark", library) for library in ("pyspark", "pyarrow")),  # its batches are Arrow's
+    ("spark", "pyspark"),
+    ("_batches", "pyarrow"),
     ("cli", "typer"),
 }
 

@@ -13,10 +13,11 @@ import pyarrow as pa
 import pytest
 import ray
 import ray.data.preprocessors
+from ray.data.expressions import col
 from ray.data.preprocessor import Preprocessor, PreprocessorNotFittedException
 
 from fastnorm import Moments, Normalization
-from fastnorm.ray import StandardScaler, moments
+from fastnorm.ray import FAN_IN, StandardScaler, moments
 
 pytestmark = pytest.mark.filterwarnings("ignore:`fit` has already been called:UserWarning")
 
@@ -62,6 +63,16 @@ def bits(table, names=NAMES):
 def test_any_blocks_give_the_moments_of_the_table(seed):
     """Order and blocks leave every bit of the moments."""
     assert EXPECTED == moments(ray.data.from_arrow(blocks(TABLE, seed)), NAMES)
+
+
+def test_many_blocks_are_added_up_in_a_tree():
+    """More blocks than one task adds up, some without rows, some all missing: the moments of the table."""
+    table = TABLE.set_column(0, "a", pa.array([None] * 60 + TABLE["a"].to_pylist()[60:], pa.float64()))
+    parts = [table.slice(start, 3) for start in range(0, 240, 3)] + [table.slice(0, 0)] * 2
+    assert FAN_IN**2 < len(parts)
+    ds = ray.data.from_arrow(parts)
+    assert Moments.of(table.select(NAMES)) == moments(ds, NAMES)
+    assert Moments.of(table.select(NAMES).slice(200)) == moments(ds.filter(expr=col("row") >= 200), NAMES)
 
 
 def test_statistics_stand_where_ray_has_them():

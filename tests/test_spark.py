@@ -28,9 +28,17 @@ EXPECTED = Moments.of(X)
 @pytest.fixture(scope="module")
 def spark():
     """Two tasks at a time, each tried twice."""
-    builder = SparkSession.builder.master("local[2,2]").config("spark.ui.enabled", "false")
-    builder = builder.config("spark.driver.host", "127.0.0.1").config("spark.sql.shuffle.partitions", "2")
-    with builder.getOrCreate() as session:
+    settings = {
+        "spark.driver.host": "127.0.0.1",
+        "spark.ui.enabled": "false",
+        "spark.sql.shuffle.partitions": "2",
+        # Small queries: to plan and compile them takes longer than to run them.
+        "spark.sql.adaptive.enabled": "false",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    }
+    with SparkSession.builder.master("local[2,2]").config(map=settings).getOrCreate() as session:
         session.sparkContext.setLogLevel("OFF")
         cloudpickle.register_pickle_by_value(sys.modules[__name__])  # which workers cannot import
         yield session
@@ -97,6 +105,7 @@ def test_nulls_are_missing_and_small_types_give_floats(spark):
     table = spark.createDataFrame(rows, "a smallint, b bigint, c float")
     model = StandardScaler(inputCols=NAMES, outputCols=["x", "y", "z"], withMean=True, unbiased=False).fit(table)
     assert [2.0, 4.0, 3.0] == model.mean.toArray().tolist()
+    assert model.normalization.moments == moments(table.repartition(5), NAMES)  # one partition all null, two empty
     done = model.transform(table)
     assert ["float", "double", "float"] == [kind for _, kind in done.dtypes[3:]]
     assert [-1.0, None, 1.0] == [row.x for row in done.collect()]

@@ -1,7 +1,6 @@
-"""Laws of state files: exact, checked on the way in, whole or not there at all."""
+"""Laws of state files: exact, whole or not there at all."""
 
 import base64
-import hashlib
 import json
 import math
 import os
@@ -9,77 +8,15 @@ import pickle
 import threading
 from pathlib import Path
 
-import ml_dtypes
 import numpy as np
 import pytest
 import strategies as arrays
 from hypothesis import given
 from hypothesis import strategies as st
 from processes import GUARD, run_python
+from states import LAYERS, X, layer_of, saved, sealed, state
 
 from fastnorm import Normalization
-
-NAMES = ("axis", "invert", "nan", "inf", "constant", "epsilon", "affine", "dtype", "feature_names")
-X = np.random.default_rng(50).normal(5, 2, (12, 3))
-
-
-def saved(layer, path):
-    layer.save(path)
-    return Normalization.load(path)
-
-
-def state(layer):
-    """All options and bits of a layer, whether it has learned something or not."""
-    learned = [getattr(layer, name) for name in NAMES]
-    try:
-        learned += [array.tobytes() for array in layer.get_weights()]
-        learned.append(layer.moments.to_bytes())
-    except ValueError as error:  # not adapted, or fixed
-        learned.append(str(error))
-    return learned
-
-
-def layer_of(x=X, names=None, **options):
-    layer = Normalization(**options)
-    if "mean" not in options and x is not None:
-        layer.adapt(x)
-    layer.feature_names = names
-    return layer
-
-
-# Round trips
-
-LAYERS = {
-    "plain": layer_of(),
-    "not adapted": layer_of(None),
-    "not adapted, affine": layer_of(None, affine=True),
-    "no rows": Normalization().update(X[:0]),
-    "one number": layer_of([[0.1]]),
-    "all values missing": layer_of(np.full((3, 2), np.nan)),
-    "weighted": Normalization().adapt(X, weights=np.linspace(0, 1, 12)),
-    "inverting": layer_of(invert=True),
-    "words": layer_of(nan="propagate", inf="omit", constant="epsilon", epsilon=0.1 + 0.2),
-    "other words": layer_of(nan="raise", constant="raise", epsilon=0),
-    "smallest epsilon": layer_of(epsilon=1e-300),
-    "float16": layer_of(dtype="float16"),
-    "bfloat16": layer_of(dtype=ml_dtypes.bfloat16),
-    "float64": layer_of(dtype=np.float64),
-    "no axis": layer_of(axis=None),
-    "first axis": layer_of(axis=0),
-    "two axes": layer_of(X.reshape(2, 3, 6), axis=(-1, 1)),
-    "all axes": layer_of(axis=(0, 1)),
-    "wide range": layer_of(arrays.wide(np.random.default_rng(1), (50, 3), np.finfo("f8"))),
-    "affine": layer_of(affine=True),
-    "fixed": layer_of(mean=[0.1, 1, 2], variance=[1 / 3, 4, 0]),
-    "fixed scalar": layer_of(axis=None, mean=0.1, variance=2),
-    "fixed, two axes": layer_of(axis=(1, 2), mean=np.ones((2, 3)), variance=np.ones((2, 3))),
-    "fixed, affine": layer_of(mean=0, variance=1, affine=True),
-    "names": layer_of(names=("größe", '"quoted"\n', "温度 🌡")),
-    "empty names": layer_of(names=("", "", "")),
-}
-for _name in ("affine", "fixed, affine"):
-    LAYERS[_name].gamma = 1 / 3
-    LAYERS[_name].beta = -np.pi
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -163,195 +100,6 @@ def test_a_state_file_is_what_the_documentation_says(tmp_path):
     shuffled = dict(sorted(document.items(), reverse=True))
     (tmp_path / "other.json").write_text(json.dumps(shuffled), "utf-8")  # order and spaces are free
     assert state(layer) == state(Normalization.load(tmp_path / "other.json"))
-
-
-def sealed(document):
-    """Return a document with the checksum of docs/state.md."""
-    canonical = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return document | {"sha256": hashlib.sha256(canonical.encode("ascii")).hexdigest()}
-
-
-# Damage
-
-
-@pytest.fixture
-def small(tmp_path):
-    """A small layer, its file and the bytes in it."""
-    layer = layer_of([[0.5, 3.0], [1.5, np.nan]], ("höhe", "b"), affine=True)
-    layer.gamma = [2, 3]
-    path = tmp_path / "kept state.json"
-    layer.save(path)
-    return layer, path, path.read_bytes()
-
-
-def outcome(path, data):
-    """Write bytes and load them: the state, or the words of the ValueError."""
-    path.write_bytes(data)
-    try:
-        return state(Normalization.load(path))
-    except ValueError as error:
-        return str(error)
-
-
-def assert_refused_or_equal(path, data, layer):
-    found = outcome(path, data)
-    if isinstance(found, str):
-        assert path.name in found, f"the error does not name the file: {found}"
-    else:
-        assert state(layer) == found
-
-
-def test_every_truncation_is_an_error(small):
-    """A file that ends early, wherever, is named; without its last line feed it is whole."""
-    layer, path, data = small
-    for length in range(len(data) - 1):
-        found = outcome(path, data[:length])
-        assert isinstance(found, str), length
-        assert path.name in found, (length, found)
-    assert_refused_or_equal(path, data[:-1], layer)
-
-
-@pytest.mark.parametrize("flip", [1, 2, 0x10, 0x20, 0x80, 0xFF])
-def test_every_changed_byte_is_noticed_or_without_meaning(small, flip):
-    """An error that names the file, or the same content: white space, 1E-07 for 1e-07."""
-    layer, path, data = small
-    for place in range(len(data)):
-        damaged = bytearray(data)
-        damaged[place] ^= flip
-        assert_refused_or_equal(path, bytes(damaged), layer)
-
-
-@given(st.data())
-def test_any_damage_is_noticed_or_without_meaning(tmp_path_factory, data):
-    """Bytes replaced, removed, doubled or inserted anywhere."""
-    path = tmp_path_factory.getbasetemp() / "damaged state.json"
-    layer = LAYERS["words"]
-    layer.save(path)
-    whole = path.read_bytes()
-    first, last = sorted(data.draw(st.tuples(*[st.integers(0, len(whole))] * 2)))
-    other = data.draw(st.binary(max_size=8) | st.sampled_from([b"0", b"1", b'"', b",", b"{", b" "]))
-    piece = data.draw(st.sampled_from([other, b"", 2 * whole[first:last]]))
-    short = data.draw(st.booleans())
-    end = min(last, first + 3) if short else last
-    assert_refused_or_equal(path, whole[:first] + piece + whole[end:], layer)
-
-
-FOREIGN = {
-    "empty": b"",
-    "line feed": b"\n",
-    "null": b"null",
-    "number": b"42",
-    "text": b'"fastnorm state"',
-    "list": b"[1, 2]",
-    "object": b'{"a": 1}',
-    "object of another format": b'{"format": "keras", "version": 1}',
-    "format is a list": b'{"format": ["fastnorm state"], "version": 1}',
-    "prose": b"mean,variance\n1,2\n",
-    "NaN": b"NaN",
-    "zeros": bytes(1000),
-    "high bytes": bytes(range(128, 256)),
-    "PNG": b"\x89PNG\r\n\x1a\n" + bytes(50),
-    "gzip": b"\x1f\x8b\x08" + bytes(50),
-    "pickle": pickle.dumps({"format": "fastnorm state"}),
-    "UTF-16": '{"format": "fastnorm state"}'.encode("utf-16"),
-    "deep nesting": b"[" * 100_000,
-    "deep nesting inside": b'{"format": "fastnorm state", "a": ' + b"[" * 100_000,
-    "endless number": b"1" * 100_000,
-    "moments": LAYERS["plain"].moments.to_bytes(),
-    "dict of moments": json.dumps(LAYERS["plain"].moments.to_dict()).encode(),
-}
-
-
-@pytest.mark.parametrize("name", FOREIGN)
-def test_a_foreign_file_is_an_error(name, tmp_path):
-    """The error names the file and says what was expected."""
-    path = tmp_path / "foreign file.json"
-    path.write_bytes(FOREIGN[name])
-    with pytest.raises(ValueError, match=r"foreign file\.json.*(not a|damaged|incomplete)"):
-        Normalization.load(path)
-
-
-@pytest.mark.parametrize("version", [2, 99, 0, -1, "1", None, 1.5, [1], {}])
-def test_another_version_is_an_error(small, version):
-    """The error names the file and the version, and says to update."""
-    _, path, data = small
-    document = json.loads(data)
-    del document["sha256"]
-    path.write_text(json.dumps(sealed(document | {"version": version})))
-    with pytest.raises(ValueError, match=r"version.*[Uu]pdate") as error:
-        Normalization.load(path)
-    assert path.name in str(error.value)
-
-
-def test_a_newer_version_may_look_different(tmp_path):
-    """What comes after the version is not looked at before it is known."""
-    path = tmp_path / "newer state.json"
-    path.write_text('{"format": "fastnorm state", "version": 2, "crc": 7}')
-    with pytest.raises(ValueError, match=r"version 2.*[Uu]pdate") as error:
-        Normalization.load(path)
-    assert path.name in str(error.value)
-
-
-MOMENTS = base64.b64encode(LAYERS["plain"].moments.to_bytes()).decode()
-CHANGES = {
-    "another class": {"class": "BatchNormalization"},
-    "no class": {"class": None},
-    "no config": {"config": {}},
-    "config is a list": {"config": []},
-    "an unknown option": {"config": {"momentum": 1}},
-    "an unknown word": {"config": {"nan": "ignore"}},
-    "a bad epsilon": {"config": {"epsilon": "small"}},
-    "a bad dtype": {"config": {"dtype": "int8"}},
-    "an unknown dtype": {"config": {"dtype": "float3"}},
-    "a bad axis": {"config": {"axis": "last"}},
-    "moments are no text": {"moments": 7},
-    "moments are no base64": {"moments": "!"},
-    "moments are others": {"moments": "aGVsbG8="},
-    "moments are cut": {"moments": MOMENTS[:40]},
-    "fixed and moments": {"fixed": [{"shape": [], "float64": "AAAAAAAA8D8="}] * 2},
-    "one fixed array": {"fixed": [{"shape": [], "float64": "AAAAAAAA8D8="}], "moments": None},
-    "gamma of another shape": {"gamma": {"shape": [2], "float64": base64.b64encode(bytes(16)).decode()}},
-    "gamma is cut": {"gamma": {"shape": [3], "float64": "AAAA"}},
-    "gamma without shape": {"gamma": {"float64": ""}},
-    "names are a number": {"feature_names": 3},
-    "names are numbers": {"feature_names": [1, 2, 3]},
-}
-
-
-@pytest.mark.parametrize("name", CHANGES)
-def test_a_file_without_sense_is_an_error(name, tmp_path):
-    """Even with the right checksum, what no layer could have written is refused by name."""
-    path = tmp_path / "senseless state.json"
-    LAYERS["affine"].save(path)
-    document = json.loads(path.read_text())
-    del document["sha256"]
-    change = CHANGES[name]
-    if change.get("config"):
-        change = {"config": document["config"] | change["config"]}
-    document = {k: v for k, v in (document | change).items() if v is not None or k != "moments"}
-    path.write_text(json.dumps(sealed(document)))
-    with pytest.raises(ValueError, match=r"senseless state\.json"):
-        Normalization.load(path)
-
-
-@pytest.mark.parametrize("key", ["config", "class", "feature_names", "sha256", "version", "format"])
-def test_a_missing_key_is_an_error(small, key):
-    """The error names the file, not just the key."""
-    _, path, data = small
-    document = json.loads(data)
-    document.pop("sha256")
-    document.pop(key, None)
-    path.write_text(json.dumps(document if key == "sha256" else sealed(document)))
-    with pytest.raises(ValueError, match=r"kept state\.json"):
-        Normalization.load(path)
-
-
-def test_a_missing_file_is_an_error(tmp_path):
-    """The error is the one that Python gives, with the name."""
-    with pytest.raises(FileNotFoundError, match="nothing"):
-        Normalization.load(tmp_path / "nothing.json")
-    with pytest.raises(OSError, match=r"(?i)directory|denied"):
-        Normalization.load(tmp_path)
 
 
 # Saving is atomic

@@ -12,7 +12,7 @@ from dask.delayed import delayed
 
 from fastnorm import _frames, _layout, normalization
 from fastnorm._arguments import result_dtype
-from fastnorm.dask._moments import moments
+from fastnorm.dask._moments import known_features, moments
 from fastnorm.moments import Moments
 
 
@@ -35,6 +35,8 @@ class Normalization(normalization.Normalization):
     def _moments_of(self, batch: Any, weights: Any, before: Moments | None) -> Moments:
         if not is_dask_collection(batch):
             return super()._moments_of(batch, weights, before)
+        if isinstance(batch, DaskArray) and self.columns is not None:
+            super()._moments_of(batch._meta, None, None)  # raises: an array has no columns
         names = None
         if not isinstance(batch, DaskArray):
             names = tuple(map(str, batch.columns if self.columns is None else self.columns))
@@ -79,11 +81,14 @@ def _applied_block(
 
 def _map_array(x: Any, layer: normalization.Normalization, direction: Any) -> DaskArray:
     kept = _layout.kept_axes(layer.axis, x.ndim)
+    known_features(x, kept)
     layer._affine_for(tuple(x.shape[index] for index in kept))  # other features are an error now, not in a worker
     dtype = result_dtype(layer.dtype, x.dtype)
-    meta = np.empty((0,) * x.ndim, dtype)
     ends = {index: np.cumsum((0, *x.chunks[index])).tolist() for index in kept}
     result: DaskArray = x.map_blocks(
-        partial(_applied_block, direction=direction, ends=ends), layer=delayed(layer, pure=True), dtype=dtype, meta=meta
+        partial(_applied_block, direction=direction, ends=ends),
+        layer=delayed(layer, pure=True),
+        dtype=dtype,
+        meta=x._meta.astype(dtype),
     )
     return result

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from dask.array import Array as DaskArray
+from dask.array import asarray
 from dask.delayed import Delayed, delayed
 
 from fastnorm import _frames, _layout
@@ -66,11 +67,7 @@ def _of_array(x: DaskArray, axis: Axis, weights: Any) -> Delayed:
     kept = _layout.kept_axes(axis, x.ndim)
     reduced = tuple(index for index in range(x.ndim) if index not in kept)
     blocks = x.to_delayed()
-    by_row = None
-    if weights is not None:
-        from dask.array import asarray
-
-        by_row = asarray(weights).rechunk(tuple(x.chunks[index] for index in reduced)).to_delayed()
+    by_row = None if weights is None else _chunked_as(asarray(weights), x, reduced).to_delayed()
     part, grid = _pure(Moments.of), np.empty([blocks.shape[index] for index in kept], object)
     for place in np.ndindex(*grid.shape):
         parts = []
@@ -80,6 +77,23 @@ def _of_array(x: DaskArray, axis: Axis, weights: Any) -> Delayed:
             parts.append(part(block, kept or None, None if by_row is None else by_row[row], 1))
         grid[place] = _sum(parts)
     return grid.item() if grid.size == 1 else _pure(Moments._block)(grid.tolist())  # type: ignore[no-any-return]
+
+
+def _chunked_as(weights: DaskArray, x: DaskArray, reduced: tuple[int, ...]) -> DaskArray:
+    lengths = tuple(x.shape[index] for index in reduced)
+    if weights.shape != lengths and not np.isnan((*weights.shape, *lengths)).any():
+        raise ValueError(
+            f"weights have shape {weights.shape}, but x has rows of shape {lengths} (the axes that are reduced); pass "
+            "one number for each row"
+        )
+    rechunked: DaskArray = weights.rechunk(tuple(x.chunks[index] for index in reduced))
+    return rechunked
+
+
+def known_features(x: DaskArray, kept: tuple[int, ...]) -> None:
+    """ValueError if it takes a computation to know how many features there are."""
+    if np.isnan([x.shape[index] for index in kept]).any():
+        raise ValueError(f"x has shape {x.shape}: how many features is not known; call x.compute_chunk_sizes() first")
 
 
 def _of_partition(partition: Any, axis: Axis, names: tuple[str, ...]) -> Moments:

@@ -8,10 +8,11 @@ import numpy as np
 from dask.array import Array as DaskArray
 from dask.base import is_dask_collection
 from dask.delayed import delayed
-from sklearn.utils.validation import _check_feature_names, _check_n_features, check_is_fitted
+from sklearn.utils._set_output import _get_output_config
+from sklearn.utils.validation import _check_feature_names, _check_n_features, check_array, check_is_fitted
 
 from fastnorm import sklearn
-from fastnorm.dask._moments import moments
+from fastnorm.dask._moments import known_features, moments
 from fastnorm.moments import Moments
 
 
@@ -38,19 +39,29 @@ class StandardScaler(sklearn.StandardScaler):
         with self._names_kept_on_error():
             self._check_features(X, reset=seen is None)
             found: Moments = moments(X, weights=sample_weight).compute()
+            check_array(np.zeros((min(found.rows, 1), *found.shape)), estimator=self)  # a row at least
             self._take(found, seen, constant, X.dtype if isinstance(X, DaskArray) else np.dtype(np.float64))
         return self
 
-    def _check_features(self, X: Any, reset: bool) -> None:
+    def _check_features(self, X: Any, reset: bool, named: bool = True) -> None:
+        if isinstance(X, DaskArray):
+            check_array(np.zeros((1,) * X.ndim))  # two dimensions
+            known_features(X, (1,))
         empty = np.empty((0, X.shape[1])) if isinstance(X, DaskArray) else X._meta
-        _check_feature_names(self, empty, reset=reset)
+        if named:  # z-scores need not have the names of the features
+            _check_feature_names(self, empty, reset=reset)
         _check_n_features(self, empty, reset=reset)
 
     def _run(self, X: Any, copy: bool | None, direction: Any) -> Any:
         if not is_dask_collection(X):
             return super()._run(X, copy, direction)
         check_is_fitted(self)
-        self._check_features(X, reset=False)
+        if (container := _get_output_config("transform", self)["dense"]) != "default":
+            raise TypeError(
+                f"transform_output={container!r} would load what Dask has; call "
+                'set_output(transform="default"), and pass a DataFrame of Dask to get one'
+            )
+        self._check_features(X, reset=False, named=direction == "forward")
         scaler = sklearn.StandardScaler()
         scaler.__dict__.update({**self.__dict__, "threads": 1, "copy": True})
         if isinstance(X, DaskArray):
