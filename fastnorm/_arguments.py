@@ -48,6 +48,36 @@ def result_dtype(asked: np.dtype[Any] | None, given: np.dtype[Any]) -> np.dtype[
     return np.dtype(np.float32 if given.itemsize <= 2 else np.float64)
 
 
+def checked_statistics(
+    mean: ArrayLike | None, variance: ArrayLike | None, axis: int | tuple[int, ...] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """Return a given mean and variance as arrays, None without; or raise ValueError, TypeError."""
+    if mean is None and variance is None:
+        return None
+    if mean is None or variance is None:
+        raise ValueError(
+            "When setting values directly, both `mean` and `variance` must be set. "
+            f"Received: mean={mean!r} and variance={variance!r}"
+        )
+    try:
+        pair = np.array(mean, np.float64), np.array(variance, np.float64)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"`mean` and `variance` must be numbers: {error}") from None
+    axes = 0 if axis is None else len(axis) if isinstance(axis, tuple) else 1
+    if pair[0].shape != pair[1].shape:
+        raise ValueError(f"`mean` and `variance` must have the same shape, not {pair[0].shape} and {pair[1].shape}")
+    if pair[0].ndim > axes:
+        raise ValueError(
+            f"The rank of `mean` must be less than or equal to the number of axes that are kept ({axes} with "
+            f"axis={axis!r}), but it has shape {pair[0].shape}"
+        )
+    if not pair[0].size:
+        raise ValueError("`mean` and `variance` have no features; give at least one number")
+    if not (np.isfinite(pair[0]).all() and np.isfinite(pair[1]).all() and (pair[1] >= 0).all()):
+        raise ValueError("`mean` must be finite and `variance` finite and >= 0 (variances, not standard deviations)")
+    return pair
+
+
 def checked_out(x: NDArray[Any] | Frame, out: Any, given: Any) -> NDArray[Any]:
     """Return ``out`` as an array that may be written, or raise ValueError or TypeError."""
     if isinstance(x, Frame):

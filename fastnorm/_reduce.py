@@ -192,7 +192,7 @@ class _Scanner:
                 "this thread flushes subnormal numbers to zero (FTZ/DAZ, set by another library, e.g. "
                 "torch.set_flush_denormal(True)), so that sums cannot be exact; turn that off around fastnorm"
             )
-        self.scan, self.scan_half, self.survey = exact.scan, exact.scan_half, exact.survey
+        self.scan, self.scan_half = exact.scan, exact.scan_half
         self.scan_integer, self.scan_weighted = integers.scan_integer, weights.scan_weighted
         self.state = state
         self.seen = 0
@@ -428,12 +428,10 @@ class Running:
         self._state = _State(_kind(dtype), features)
         self._scanner = _Scanner(dtype, self._state)
 
-    def add(self, x: Array, refused: int) -> bool:
-        """Add the rows of a C-contiguous 2-D array, unless it has a value that is refused: 1 for NaN, 2 for inf."""
+    def add(self, x: Array) -> None:
+        """Add the rows of a C-contiguous 2-D array."""
         flat = x.reshape(-1).view()
         flat.flags.writeable = False
-        if refused and self._scanner.survey(flat) & refused:
-            return False
         rows, n = x.shape
         whole = Tile(0, 1, 0, rows, n, n, n, 0)
         for piece in (
@@ -441,7 +439,11 @@ class Running:
         ):
             self._scanner.add(flat, piece)
         self.rows += rows
-        return True
+
+    def holds(self, nan: bool, inf: bool) -> bool:
+        """Whether there was a NaN among the values, or an infinity, of those that are asked for."""
+        counts = self._state.rows[0 if nan else 1 : _COUNTS if inf else 1]
+        return bool(counts.any())
 
     def counted(self) -> Counted:
         """The sums so far."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any, NamedTuple, Self
@@ -11,17 +10,17 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from fastnorm import _apply, _frames, _layout, _threads, policy, report, state
+from fastnorm import _apply, _frames, _layout, policy, report, state
 from fastnorm._apply import Affine, Direction
-from fastnorm._arguments import batches, checked_dtype, checked_out, mismatch, result_dtype
+from fastnorm._arguments import checked_dtype, checked_out, checked_statistics, mismatch, result_dtype
 from fastnorm._frames import Frame
-from fastnorm._layer import Floats, Layer, NotAdaptedError
-from fastnorm._reduce import Running
+from fastnorm._layer import Floats
+from fastnorm._learner import Learner
 from fastnorm.moments import Moments
 from fastnorm.report import Parameter
 
 
-class Normalization(Layer):
+class Normalization(Learner):
     """Standardize each feature to mean 0 and variance 1: ``(x - mean) / std``, with exact statistics.
 
     Parameters
@@ -66,14 +65,13 @@ class Normalization(Layer):
     """
 
     _settings = frozenset(
-        {"axis", "invert", "nan", "inf", "constant", "epsilon", "affine", "columns", "dtype", "threads", "_fixed"}
+        {"axis", "invert", "nan", "inf", "constant", "epsilon", "affine", "columns", "dtype", "threads"}
     )
     _weights = {"gamma": ("affine", 1.0), "beta": ("affine", 0.0)}  # noqa: RUF012
-    _passing = ("_applied", "_small", "_running")
+    _passing = ("_applied", "_small")
 
     _applied: tuple[policy.Parameters, Affine] | None
     _small: _Small | None
-    _running: Running | None
 
     def __init__(
         self,
@@ -91,256 +89,13 @@ class Normalization(Layer):
         dtype: DTypeLike | None = None,
         threads: int | None = None,
     ) -> None:
-        self.axis = _layout.checked_axis(axis)
+        super().__init__(axis, nan=nan, inf=inf, columns=columns, threads=threads)
         self.invert = bool(invert)
-        self.nan: policy.Nan = policy.check_word("nan", nan, policy.Nan)
-        self.inf: policy.Inf = policy.check_word("inf", inf, policy.Inf)
         self.constant: policy.Constant = policy.check_word("constant", constant, policy.Constant)
         self.epsilon = policy.check_epsilon(epsilon)
-        self.dtype = checked_dtype(dtype)
-        self.threads = threads
-        _threads.count(threads)
         self.affine = bool(affine)
-        self._fixed = self._check_fixed(mean, variance)
-        self._moments: Moments | None = None
-        super().__init__()
-        self.columns = None if columns is None else _frames.checked_columns(columns)
-        self._feature_names = self.columns
-
-    def _check_fixed(self, mean: ArrayLike | None, variance: ArrayLike | None) -> tuple[Floats, Floats] | None:
-        if mean is None and variance is None:
-            return None
-        if mean is None or variance is None:
-            raise ValueError(
-                "When setting values directly, both `mean` and `variance` must be set. "
-                f"Received: mean={mean!r} and variance={variance!r}"
-            )
-        try:
-            pair = np.array(mean, np.float64), np.array(variance, np.float64)
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"`mean` and `variance` must be numbers: {error}") from None
-        axes = 0 if self.axis is None else len(self.axis) if isinstance(self.axis, tuple) else 1
-        if pair[0].shape != pair[1].shape:
-            raise ValueError(f"`mean` and `variance` must have the same shape, not {pair[0].shape} and {pair[1].shape}")
-        if pair[0].ndim > axes:
-            raise ValueError(
-                f"The rank of `mean` must be less than or equal to the number of axes that are kept ({axes} with "
-                f"axis={self.axis!r}), but it has shape {pair[0].shape}"
-            )
-        if not pair[0].size:
-            raise ValueError("`mean` and `variance` have no features; give at least one number")
-        if not (np.isfinite(pair[0]).all() and np.isfinite(pair[1]).all() and (pair[1] >= 0).all()):
-            raise ValueError(
-                "`mean` must be finite and `variance` finite and >= 0 (variances, not standard deviations)"
-            )
-        return pair
-
-    # ------------------------------------------------------------------------------------------ statistics
-
-    def adapt(self, data: Any, *, weights: Any = None) -> Self:
-        """Forget everything and learn mean and variance from ``data``; returns the layer.
-
-        Parameters
-        ----------
-        data : array_like, table or iterable of batches
-            One array or table, or any iterable of them or of ``(x, y)`` tuples, of which x is taken.
-        weights : array_like or iterable of them, optional
-            One number >= 0 for each row, in batches like ``data``.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If the data are not fit to learn from; the layer is then as it was.
-
-        Examples
-        --------
-        >>> Normalization().adapt([np.array([[1.0], [2.0]]), np.array([[6.0]])]).mean
-        array([3.])
-        """
-        self._must_learn("adapt")
-        moments: Moments | None = None
-        names = None
-        for batch, batch_weights in batches(data, weights):
-            batch = _frames.taken(batch, self.columns, names)
-            names = names or _frames.names_of(batch)
-            more = self._moments_of(batch, batch_weights, moments)
-            moments = more if moments is None else moments + more
-        if moments is None:
-            raise ValueError("adapt received an empty iterable (no batches); pass at least one batch")
-        if not moments.rows:
-            raise ValueError("adapt received no rows; pass at least one")
-        self._set(moments, names)
-        return self
-
-    def update(self, batch: Any, *, weights: ArrayLike | None = None) -> Self:
-        """Add the rows of ``batch`` to what the layer has seen; returns the layer.
-
-        Examples
-        --------
-        >>> Normalization().adapt([[1.0]]).update([[2.0], [6.0]]).mean
-        array([3.])
-        """
-        self._must_learn("update")
-        if weights is None and _is_few_rows(batch) and self._add_few(batch):
-            return self
-        batch = _frames.taken(batch, self.columns, self._feature_names)
-        self._add(self._moments_of(batch, weights, self._seen()), _frames.names_of(batch))
-        return self
-
-    def _add(self, more: Moments, names: tuple[str, ...] | None) -> None:
-        policy.check_batch(more, self.nan, self.inf)
-        with self._lock:
-            before = self._seen()
-            self._set(more if before is None else before + more, names)
-
-    def _add_few(self, batch: NDArray[Any]) -> bool:
-        """Add a few rows to sums that wait to be merged until somebody asks for a result; False if not possible."""
-        if self.axis != -1 or self._moments is None or self._moments.shape != batch.shape[1:]:
-            return False
-        with self._lock:
-            if self._running is None or self._running.dtype != batch.dtype:
-                self._seen()
-                self._running = Running(batch.dtype, batch.shape[1])
-            if not self._running.add(batch, (self.nan == "raise") + 2 * (self.inf == "raise")):
-                return False
-            self._applied = self._small = None
-            return True
-
-    def _seen(self) -> Moments | None:
-        """The moments of all data seen."""
-        if self._running is not None:
-            with self._lock:
-                running: Running | None = self._running  # another thread may have been here first
-                if running is not None and self._moments is not None:
-                    self._moments += Moments._make(self._moments.shape, running.counted())
-                self._running = None
-        return self._moments
-
-    def forget(self, batch: ArrayLike, *, weights: ArrayLike | None = None) -> Self:
-        """Remove the rows of ``batch`` exactly, as if they had never been seen; returns the layer.
-
-        Raises
-        ------
-        ValueError
-            If the layer cannot have seen these rows; it is then as it was.
-
-        Examples
-        --------
-        >>> Normalization().adapt([[1.0], [2.0], [6.0]]).forget([[6.0]]).mean
-        array([1.5])
-        """
-        self._must_learn("forget")
-        if self._seen() is None:
-            raise NotAdaptedError("there is nothing to forget: this Normalization has seen no data")
-        batch = _frames.taken(batch, self.columns, self._feature_names)
-        less = self._moments_of(batch, weights, self._seen())
-        with self._lock:
-            before = self._seen()
-            assert before is not None
-            self._set(before - less)
-        return self
-
-    def merge(self, other: Normalization) -> Self:
-        """Add what another layer has seen; returns the layer.
-
-        Examples
-        --------
-        >>> Normalization().adapt([[1.0]]).merge(Normalization().adapt([[3.0]])).mean
-        array([2.])
-        """
-        self._must_learn("merge")
-        if not isinstance(other, Normalization):
-            raise TypeError(f"can only merge another Normalization, not {type(other).__name__}")
-        other._must_learn("merge")
-        if self.axis != other.axis:
-            raise ValueError(f"cannot merge layers with axis={self.axis!r} and axis={other.axis!r}")
-        _frames.check_names(other._feature_names, self._feature_names, "the other layer")
-        if (more := other._seen()) is not None:
-            self._add(more, other._feature_names)
-        return self
-
-    def __add__(self, other: Normalization) -> Self:
-        """Return a new layer, set up like the left one, that has seen what both have."""
-        if not isinstance(other, Normalization):
-            return NotImplemented
-        return self.copy().merge(other)
-
-    def __radd__(self, other: Any) -> Self:  # sum(layers) begins with 0
-        return self.copy() if isinstance(other, int) and other == 0 else NotImplemented
-
-    def _part(self, region: tuple[slice, ...]) -> Self:
-        """The layer of the features in a region."""
-        with self._lock:
-            twin = self.copy()
-            names = ("_fixed", "_gamma", "_beta", "_moments", "_feature_names")
-            fixed, gamma, beta, moments, feature_names = (twin.__dict__[name] for name in names)
-            shape = self._feature_shape()
-
-            def part(values: Any) -> Any:
-                return values if values is None or values.shape != shape else values[region]
-
-            twin.__dict__.update(
-                _fixed=None if fixed is None else tuple(map(part, fixed)),
-                _gamma=part(gamma),
-                _beta=part(beta),
-                _moments=None if moments is None else moments._part(region),
-                _feature_names=None if len(region) != 1 or feature_names is None else feature_names[region[0]],
-            )
-            return twin
-
-    def _must_learn(self, verb: str) -> None:
-        if self._fixed is not None:
-            raise ValueError(
-                f"cannot {verb}: this Normalization has a fixed mean and variance; "
-                "make one without `mean` and `variance` to learn them"
-            )
-
-    @classmethod
-    def from_moments(cls, moments: Moments, *, axis: int | tuple[int, ...] | None = -1, **settings: Any) -> Self:
-        """Return a layer that has seen what ``moments`` have seen, with the settings of the constructor.
-
-        Raises
-        ------
-        ValueError
-            If the moments hold NaN or infinities that the settings do not allow, or fixed statistics are given.
-
-        Examples
-        --------
-        >>> parts = [Moments.of([[1.0], [2.0]]), Moments.of([[6.0]])]
-        >>> Normalization.from_moments(sum(parts)).mean
-        array([3.])
-        """
-        layer = cls(axis, **settings)
-        layer._must_learn("take moments")
-        if not isinstance(moments, Moments):
-            raise TypeError(f"from_moments takes Moments, not {type(moments).__name__}; make them with Moments.of(x)")
-        layer._add(moments, None)
-        return layer
-
-    def _moments_of(self, batch: Any, weights: Any, before: Moments | None) -> Moments:
-        if self.columns is not None and not isinstance(batch, Frame):
-            raise TypeError(
-                "columns=[...] chooses columns of a table by name, but x is an array; pass a DataFrame, or the chosen "
-                "columns to a layer without columns="
-            )
-        return self._checked(Moments.of(batch, self.axis, weights, self.threads), before)
-
-    def _checked(self, moments: Moments, before: Moments | None) -> Moments:
-        if before is not None and moments.shape != before.shape:
-            raise ValueError(mismatch(moments.shape, before.shape, self.axis))
-        policy.check_batch(moments, self.nan, self.inf)
-        return moments
-
-    def _set(self, moments: Moments, names: tuple[str, ...] | None = None) -> None:
-        with self._lock:
-            if self._moments is None or self._moments.shape != moments.shape:
-                self._gamma = self._beta = None
-                if self._feature_names is not None and len(self._feature_names) != math.prod(moments.shape):
-                    self._feature_names = None
-            if names is not None and len(moments.shape) == 1:
-                self._feature_names = names
-            self._moments = moments
-            self._reset()
+        self.dtype = checked_dtype(dtype)
+        self._fixed = checked_statistics(mean, variance, self.axis)
 
     # ------------------------------------------------------------------------------------------- transform
 
@@ -472,19 +227,6 @@ class Normalization(Layer):
         if not np.isfinite(values).all() or (name == "gamma" and (values == 0).any()):
             raise ValueError(f"{name} must be finite{' and not 0' if name == 'gamma' else ''}")
 
-    def _check_adapted(self) -> None:
-        if self._fixed is None and ((seen := self._seen()) is None or not seen.rows):
-            raise NotAdaptedError("this Normalization has not seen any data; call adapt(data) or update(batch) first")
-
-    @property
-    def moments(self) -> Moments:
-        """Exact moments of all data seen (`Moments`)."""
-        self._must_learn("give moments")
-        self._check_adapted()
-        seen = self._seen()
-        assert seen is not None
-        return seen
-
     def _statistic(self, values: Floats) -> Floats:
         out = values.reshape(self._fixed[0].shape if self._fixed else self.moments.shape)
         out.flags.writeable = False
@@ -511,10 +253,25 @@ class Normalization(Layer):
         gone = np.isnan(self._parameters_applied()[0].variance)
         return self._statistic(np.where(gone, np.nan, self.moments.std.reshape(-1)))
 
-    @property
-    def count(self) -> int:
-        """Rows seen, as in Keras a single number; ``moments.count`` has the finite values of each feature."""
-        return self.moments.rows
+    def _part(self, region: tuple[slice, ...]) -> Self:
+        """The layer of the features in a region."""
+        with self._lock:
+            twin = self.copy()
+            names = ("_fixed", "_gamma", "_beta", "_moments", "_feature_names")
+            fixed, gamma, beta, moments, feature_names = (twin.__dict__[name] for name in names)
+            shape = self._feature_shape()
+
+            def part(values: Any) -> Any:
+                return values if values is None or values.shape != shape else values[region]
+
+            twin.__dict__.update(
+                _fixed=None if fixed is None else tuple(map(part, fixed)),
+                _gamma=part(gamma),
+                _beta=part(beta),
+                _moments=None if moments is None else moments._part(region),
+                _feature_names=None if len(region) != 1 or feature_names is None else feature_names[region[0]],
+            )
+            return twin
 
     def _feature_shape(self) -> tuple[int, ...] | None:
         if self._fixed is not None:
@@ -625,11 +382,6 @@ class Normalization(Layer):
         return f"<Normalization axis={self.axis!r}, {what}>"
 
     # ----------------------------------------------------------------------------------------------- state
-
-    def __getstate__(self) -> dict[str, Any]:
-        with self._lock:
-            self._seen()
-            return super().__getstate__()
 
     def _document(self) -> dict[str, Any]:
         names = ("axis", "invert", "nan", "inf", "constant", "epsilon", "affine")

@@ -171,20 +171,6 @@ def scan(x, start, outer, step, rows, stride, lanes, period, feature, floats, in
 
 
 @exact_kernel
-def survey(x):
-    """1 if there is a NaN, plus 2 if there is an infinity."""
-    not_inlined()
-    nan = infinite = 0
-    for i in range(len(x)):
-        v = np.float64(x[i])
-        if v != v:
-            nan = 1
-        elif abs(v) == np.inf:
-            infinite = 2
-    return nan + infinite
-
-
-@exact_kernel
 def scan_half(
     x, half, start, outer, step, rows, stride, lanes, period, feature, floats, integers, tile, state, layout, span
 ):
