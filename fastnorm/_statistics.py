@@ -18,8 +18,11 @@ Features = slice | NDArray[np.intp]
 Wide = tuple[list[int], int]
 
 MANY = 256  # features from which a kernel does the division; fewer are not worth compiling it
+PATIENCE = 1 << 14  # until there were so many, a few at a time (0.3 s): after that, all are for the kernel
 SHARE = 1 << 13  # features of a unit of work
 EVERY = slice(None)
+
+_few = 0  # features that came a few at a time
 
 
 class Scaled(NamedTuple):
@@ -59,7 +62,9 @@ def of(counted: Counted) -> Statistics:
 
 def _divisors(counted: Counted) -> Integers | None:
     """What the sums are divided by, if it is a job for the kernel: many features, no weights but whole numbers."""
-    if len(counted.missing) < MANY:
+    global _few  # noqa: PLW0603
+    if len(counted.missing) < MANY and _few < PATIENCE:
+        _few += len(counted.missing)
         return None
     weight = counted.weight
     if weight is None:

@@ -19,6 +19,7 @@ from sklearn.utils._array_api import _is_numpy_namespace, get_namespace
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastnorm import _apply, _sparse, _threads, policy
+from fastnorm._accumulator import Accumulator
 from fastnorm._apply import Affine, Direction
 from fastnorm._arguments import holds_infinity
 from fastnorm.moments import Moments
@@ -137,21 +138,42 @@ class StandardScaler(_Theirs):  # type: ignore[misc]
         constant = self._checked_constant()
         _threads.count(self.threads)
         with self._names_kept_on_error():
-            X = validate_data(self, X, reset=seen is None, **_checks(X, ("csr", "csc")))
+            if seen is None or not self._knows(X):
+                X = validate_data(self, X, reset=seen is None, **_checks(X, ("csr", "csc")))
             with self._announced(X, y, sample_weight):
                 weights = None
                 if sample_weight is not None:
                     weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
-                self._take(self._moments_of(X, weights), seen, constant, X.dtype)
+                total = Accumulator(seen, nan=True, inf=False)
+                if weights is None and not issparse(X) and total.add_rows(X):
+                    assert total.moments is not None
+                    self._become(total.moments, constant)
+                else:
+                    self._take(self._moments_of(X, weights), seen, constant, X.dtype)
         return self
 
+    def _knows(self, X: Any) -> bool:
+        """Whether validation has nothing to find or convert: rows of floats, as many features, no names."""
+        return (
+            type(X) is np.ndarray
+            and X.ndim == 2
+            and X.dtype.char in "fd"
+            and X.dtype.isnative
+            and len(X) > 0
+            and vars(self).get("n_features_in_") == X.shape[1]
+            and "feature_names_in_" not in vars(self)
+        )
+
     def _take(self, more: Moments, seen: Moments | None, constant: policy.Constant, dtype: Any) -> None:
-        """Set the attributes to those of what was seen and more, of data of ``dtype``."""
+        """Learn moments of data of ``dtype`` beside what was seen."""
         try:
             policy.check_batch(more, "omit", "raise")
         except ValueError as error:
             raise ValueError(_infinite(dtype)) from error
-        moments = more if seen is None else seen + more
+        self._become(more if seen is None else seen + more, constant)
+
+    def _become(self, moments: Moments, constant: policy.Constant) -> None:
+        """Set the attributes."""
         divisors = policy.divisors(moments, constant, 0.0)
         self._moments = moments
         self.mean_ = moments.mean.copy() if self.with_mean or self.with_std else None
@@ -255,7 +277,9 @@ class StandardScaler(_Theirs):  # type: ignore[misc]
 
     def _run(self, X: Any, copy: bool | None, direction: Direction) -> Any:
         in_place = not (self.copy if copy is None else copy)
-        if direction == "forward":
+        if self._knows(X) and (X.flags.writeable or not in_place):
+            pass
+        elif direction == "forward":
             X = validate_data(self, X, reset=False, force_writeable=in_place, **_checks(X, "csr"))
         else:  # z-scores need not have the names of the features
             X = check_array(X, force_writeable=in_place, **_checks(X, "csr"))

@@ -257,6 +257,18 @@ def test_many_features_have_the_bits_of_few(draw):
     x = np.exp(draw.choice((1, 50)) * rng.standard_normal((5, 20))) * rng.choice([-1, 0, 1], 20)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_statistics, "MANY", 21)
+        patch.setattr(_statistics, "PATIENCE", math.inf)
         few = _statistics.of(Moments.of(x)._counted)
     many = _statistics.of(Moments.of(x)._counted)
     assert [v.tobytes() for v in (*few[:-1], *few.scaled)] == [v.tobytes() for v in (*many[:-1], *many.scaled)]
+
+
+def test_few_features_are_for_the_kernel_once_there_were_many_of_them():
+    """A loop of small batches does not go on to divide Python's integers for ever."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_statistics, "MANY", 21)
+        patch.setattr(_statistics, "PATIENCE", 45)
+        patch.setattr(_statistics, "_few", 0)
+        counted = Moments.of(np.ones((2, 20)))._counted
+        asked = [_statistics._divisors(counted) is not None for _ in range(5)]
+    assert [False, False, False, True, True] == asked
