@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from sklearn.preprocessing import StandardScaler as Theirs
 
-from fastnorm import Moments
+from fastnorm import Moments, _sparse
 from fastnorm.sklearn import StandardScaler
 
 FORMATS = ("csr", "csc")
@@ -55,6 +55,37 @@ def test_sparse_sums_are_those_of_the_dense_array(x, kind):
     assert Moments.of(x) == scaler._moments
     assert exact.array("mean").tobytes() == scaler.mean_.tobytes()
     assert exact.array("variance").tobytes() == scaler.var_.tobytes()
+
+
+@given(st.integers(0, 1 << 32), st.sampled_from(["f4", "f8"]), st.sampled_from(KINDS))
+def test_long_columns_have_exact_sums(seed, dtype, kind):
+    """Blocks of a column give every bit, with values at the edge of what a block can slice, and beyond it."""
+    rng = np.random.default_rng(seed)
+    info = np.finfo(dtype)
+    lowest, highest = info.minexp - info.nmant, info.maxexp - (1 if dtype == "f4" else 25)
+    centre, spread = rng.integers(lowest, highest), rng.choice((0, 3, 20, 60))
+    exponents = np.clip(centre - rng.integers(0, spread + 1, (300, 3)), lowest, highest)
+    fractions = 1 + rng.choice((0, info.eps, 0.5, 1 - info.eps), exponents.shape)
+    x = (np.ldexp(fractions, exponents) * rng.choice([-1, 1], exponents.shape)).astype(dtype)
+    x[rng.random(x.shape) < rng.choice((0, 0.5))] = 0
+    x[rng.random(x.shape) < rng.choice((0, 0.02))] = np.nan
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # divisors of columns at the ends of float64
+        moments = fitted(kind(x))._moments
+    exact = naive.moments(x)
+    assert exact.array("mean").tobytes() == moments.mean.tobytes()
+    assert exact.array("variance").tobytes() == moments.variance.tobytes()
+    assert Moments.of(x) == moments
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("sign", [-1, 1])
+def test_a_column_of_any_magnitude_has_limbs(dtype, sign):
+    """Each power of two is summed where there is room for it: a column for each of them."""
+    info = np.finfo(dtype)
+    x = sign * np.ldexp(np.array([[1.25], [1.5], [1.75]]), np.arange(info.minexp, info.maxexp)).astype(dtype)
+    found = _sparse.count(scipy.sparse.csc_array(x), None, None)
+    assert Moments.of(x) == Moments._make(x.shape[1:], found)
 
 
 @given(sparse_tables(), st.sampled_from(KINDS), st.data())
