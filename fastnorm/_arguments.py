@@ -112,8 +112,10 @@ def checked_out(x: NDArray[Any] | Frame, out: Any, given: Any) -> NDArray[Any]:
     return result
 
 
-def masked(x: NDArray[Any], mask: ArrayLike) -> NDArray[Any]:
+def masked(x: NDArray[Any] | Frame, mask: ArrayLike) -> NDArray[Any]:
     """Return ``x`` with what ``mask`` leaves out masked: one bool for each entry of all dimensions but the last."""
+    if isinstance(x, Frame):
+        raise TypeError("mask cannot go with a table; make missing what is to be left out, or pass an array")
     taken = np.asarray(mask, bool)
     if taken.ndim != x.ndim - 1 or any(n not in (1, m) for n, m in zip(taken.shape, x.shape, strict=False)):
         raise ValueError(
@@ -159,11 +161,23 @@ def _is_pair(item: Any) -> bool:
     return isinstance(item, (list, tuple)) and len(item) > 0 and _is_array(item[0])
 
 
+def _is_one_array(weights: Any) -> bool:
+    """Whether these are the weights of rows, not arrays of them."""
+    if isinstance(weights, (list, tuple)):
+        return bool(weights) and np.ndim(weights[0]) == 0
+    return getattr(weights, "ndim", None) == 1
+
+
 _END = object()
 
 
 def batches(data: Any, weights: Any) -> Iterator[tuple[Any, Any]]:
     """Pairs of a batch and its weights: one array is one batch, an iterable gives several."""
+    if isinstance(data, tuple) and len(ranks := {np.ndim(item) for item in data if _is_array(item)}) > 1:
+        raise ValueError(
+            f"data is a tuple of arrays with {' and '.join(map(str, sorted(ranks)))} axes, which cannot be batches of "
+            "one kind; if it is (x, y), pass x alone"
+        )
     if isinstance(data, (list, tuple)) and data and (_is_array(data[0]) or _is_pair(data[0])):
         source: Iterable[Any] = data  # a list of arrays, or of (x, y): batches
     elif _is_array(data) or isinstance(data, (list, tuple, str, bytes, Mapping)) or not isinstance(data, Iterable):
@@ -171,6 +185,10 @@ def batches(data: Any, weights: Any) -> Iterator[tuple[Any, Any]]:
         return
     else:
         source = data
+    if weights is not None and _is_one_array(weights):
+        raise ValueError(
+            "data come in batches, but weights is one array; give an iterable with one array of weights for each batch"
+        )
     if weights is None:
         pairs: Iterable[tuple[Any, Any]] = ((batch, None) for batch in source)
     else:

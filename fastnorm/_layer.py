@@ -6,13 +6,17 @@ import math
 import os
 import threading
 from collections.abc import Callable, Iterable
+from functools import partial
 from html import escape
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastnorm import report, state
+from fastnorm import _apply, _layout, report, state
+from fastnorm._apply import Affine, Direction
+from fastnorm._arguments import checked_out, result_dtype
+from fastnorm._frames import Frame
 from fastnorm.report import Parameter
 
 Floats = NDArray[np.float64]
@@ -29,6 +33,9 @@ class Layer:
     # arrays that may be set: the setting that says whether the layer has it (None: always), and its value at first
     _weights: ClassVar[dict[str, tuple[str | None, float]]] = {}
     _passing: ClassVar[tuple[str, ...]] = ()  # attributes that are made anew when they are missed
+
+    dtype: np.dtype[Any] | None
+    threads: int | None
 
     _feature_names: tuple[str, ...] | None
     _gamma: Floats | None
@@ -142,6 +149,25 @@ class Layer:
     @beta.setter
     def beta(self, values: ArrayLike) -> None:
         self._set_weight("beta", values)
+
+    # ----------------------------------------------------------------------------------------------- apply
+
+    def _destination(self, array: Any, out: Any, given: Any) -> NDArray[Any] | None:
+        """Where the results for ``array`` go: ``out``, checked, or a new array; a table makes its own."""
+        if isinstance(array, Frame):
+            return None if out is None else checked_out(array, out, given)
+        plain = np.asarray(array)
+        if out is None:
+            return np.empty_like(plain, result_dtype(self.dtype, plain.dtype), subok=False)
+        return checked_out(plain, out, given)
+
+    def _write(self, array: Any, destination: Any, kept: tuple[int, ...], affine: Affine, direction: Direction) -> Any:
+        """Fill the destination; a table or a masked array gives its like."""
+        if isinstance(array, Frame):
+            return array.apply(kept, affine, direction, partial(result_dtype, self.dtype), self.threads)
+        plain, mask = np.asarray(array), _layout.mask_of(array)
+        _apply.run(np.atleast_1d(plain), np.atleast_1d(destination), kept, affine, direction, self.threads)
+        return destination if mask is None else np.ma.array(destination, mask=mask.copy())
 
     # ---------------------------------------------------------------------------------------------- report
 

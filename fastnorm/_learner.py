@@ -90,6 +90,8 @@ class Learner(Layer):
             raise ValueError("adapt received an empty iterable (no batches); pass at least one batch")
         if not moments.rows:
             raise ValueError("adapt received no rows; pass at least one")
+        if weights is not None and moments.count.any() and not moments.weight.any():
+            raise ValueError("adapt received weights that are all 0, so that no row counts; give some row a weight")
         self._set(moments, names)
         return self
 
@@ -109,7 +111,7 @@ class Learner(Layer):
         return self
 
     def _add(self, more: Moments, names: tuple[str, ...] | None) -> None:
-        policy.check_batch(more, self.nan, self.inf)
+        policy.check_batch(more, self.nan, self.inf, names if len(more.shape) == 1 else None)
         with self._lock:
             before = self._seen()
             self._set(more if before is None else before + more, names)
@@ -234,12 +236,13 @@ class Learner(Layer):
                 "columns=[...] chooses columns of a table by name, but x is an array; pass a DataFrame, or the chosen "
                 "columns to a layer without columns="
             )
-        return self._checked(Moments.of(batch, self.axis, weights, self.threads), before)
+        found = Moments.of(batch, self.axis, weights, self.threads)
+        return self._checked(found, before, _frames.names_of(batch))
 
-    def _checked(self, moments: Moments, before: Moments | None) -> Moments:
+    def _checked(self, moments: Moments, before: Moments | None, names: tuple[str, ...] | None = None) -> Moments:
         if before is not None and moments.shape != before.shape:
             raise ValueError(mismatch(moments.shape, before.shape, self.axis))
-        policy.check_batch(moments, self.nan, self.inf)
+        policy.check_batch(moments, self.nan, self.inf, names if len(moments.shape) == 1 else None)
         return moments
 
     def _set(self, moments: Moments, names: tuple[str, ...] | None = None) -> None:

@@ -10,9 +10,10 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
-from fastnorm import _apply, _layout, _threads, policy, report
+from fastnorm import _frames, _layout, _threads, policy, report
 from fastnorm._apply import Affine
-from fastnorm._arguments import checked_dtype, checked_out, masked, result_dtype
+from fastnorm._arguments import checked_dtype, masked
+from fastnorm._frames import Frame
 from fastnorm._layer import Floats, Layer, NotAdaptedError
 from fastnorm.moments import Moments
 from fastnorm.policy import Parameters
@@ -146,9 +147,9 @@ class BatchNormalization(Layer):
 
         Parameters
         ----------
-        x : array_like
+        x : array_like or table
             Numbers with the features of the layer on `axis`, any number of rows. NaN and masked elements are left out
-            of the statistics; a NaN stays one.
+            of the statistics; a NaN stays one. A table gives a table, and its columns their names.
         training : bool
             Normalize by the statistics of this batch and move the averages towards them. A feature without values in
             the batch is normalized by its moving averages, which stay.
@@ -176,22 +177,22 @@ class BatchNormalization(Layer):
                [ 1.],
                [98.]])
         """
-        array = _layout.as_array(x)
-        plain, hidden = np.asarray(array), _layout.mask_of(array)
-        kept = _layout.kept_axes(self.axis, plain.ndim)
-        batch = array if mask is None else masked(array, mask)
-        result = np.empty_like(plain, result_dtype(self.dtype, plain.dtype), subok=False) if out is None else out
-        target = checked_out(plain, result, x)
+        x = _frames.taken(x, None, self._feature_names)
+        array = x if isinstance(x, Frame) else _layout.as_array(x)
+        kept = _layout.kept_axes(self.axis, array.ndim)
+        batch: Any = array if mask is None else masked(array, mask)
+        destination = self._destination(array, out, x)
         if training and self.trainable:
             moments = Moments.of(batch, self.axis, threads=self.threads)
             variance = policy.batch_variance(moments, unbiased=self.convention == "torch")
-            self.build(plain.shape)
+            self.build(array.shape)
             parameters = policy.of_batch(moments, self.moving_mean, self.moving_variance, self.epsilon)
-            _apply.run(plain, target, kept, self._affine(parameters), "forward", self.threads)
+            result = self._write(array, destination, kept, self._affine(parameters), "forward")
             self._learn(moments, variance)
         else:
-            _apply.run(plain, target, kept, self.build(plain.shape)._inference(), "forward", self.threads)
-        return result if hidden is None or out is not None else np.ma.array(result, mask=hidden.copy())
+            result = self._write(array, destination, kept, self.build(array.shape)._inference(), "forward")
+        self._feature_names = _frames.names_of(array) or self._feature_names
+        return result if out is None else out
 
     def _learn(self, moments: Moments, variance: Floats) -> None:
         """Move the averages towards a batch."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterable
-from functools import partial
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -12,7 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastnorm import _apply, _frames, _layout, policy, report, state
 from fastnorm._apply import Affine, Direction
-from fastnorm._arguments import checked_dtype, checked_out, checked_statistics, mismatch, result_dtype
+from fastnorm._arguments import checked_dtype, checked_out, checked_statistics, mismatch
 from fastnorm._frames import Frame
 from fastnorm._layer import Floats
 from fastnorm._learner import Learner
@@ -177,20 +176,8 @@ class Normalization(Learner):
         if 0 in lengths:
             raise ValueError(f"x has zero features (shape {array.shape}); pass at least one column")
         affine = self._affine_for(lengths)
-        if isinstance(array, Frame):
-            if out is not None:
-                checked_out(array, out, x)
-            return array.apply(kept, affine, direction, partial(result_dtype, self.dtype), self.threads)
-        mask = _layout.mask_of(array)
-        plain = np.asarray(array)
-        if out is None:
-            result = np.empty_like(plain, result_dtype(self.dtype, plain.dtype), subok=False)
-        else:
-            result = checked_out(plain, out, x)
-        _apply.run(np.atleast_1d(plain), np.atleast_1d(result), kept, affine, direction, self.threads)
-        if out is not None:
-            return out
-        return result if mask is None else np.ma.array(result, mask=mask.copy())
+        result = self._write(array, self._destination(array, out, x), kept, affine, direction)
+        return result if out is None else out
 
     def _affine_for(self, lengths: tuple[int, ...]) -> Affine:
         """The parameters for features of this shape."""
@@ -214,7 +201,7 @@ class Normalization(Learner):
     def _parameters_applied(self) -> tuple[policy.Parameters, Affine]:
         with self._lock:
             if (applied := self._applied) is None:
-                parameters = policy.of_moments(self.moments, self.nan, self.constant, self.epsilon)
+                parameters = policy.of_moments(self.moments, self.nan, self.constant, self.epsilon, self._feature_names)
                 gamma, beta = (self.gamma.reshape(-1), self.beta.reshape(-1)) if self.affine else (None, None)
                 applied = self._applied = parameters, Affine(*parameters[:5], gamma, beta)
                 if self.axis == -1 and not self.invert and (transform := _apply.small(applied[1])) is not None:

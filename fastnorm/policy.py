@@ -6,6 +6,7 @@ The only place where these questions are answered.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -47,25 +48,33 @@ def check_epsilon(epsilon: float) -> float:
     return value
 
 
-def check_batch(moments: Moments, nan: Nan, inf: Inf) -> None:
-    """Raise ValueError for a batch with values that were not asked for."""
+def check_batch(moments: Moments, nan: Nan, inf: Inf, names: Sequence[str] | None = None) -> None:
+    """Raise ValueError for a batch with values that were not asked for; ``names`` are those of the features."""
     if nan == "raise" and moments.missing.any():
-        feature = int(moments.missing.reshape(-1).argmax())
+        feature = _first(moments.missing, names)
         raise ValueError(
             f"the data hold NaN or masked values ({int(moments.missing.sum())} in all, first in feature {feature}); "
             'clean them, or use nan="omit" to leave them out of the statistics'
         )
     infinite = moments.posinf + moments.neginf
     if inf == "raise" and infinite.any():
-        feature = int(infinite.reshape(-1).argmax())
+        feature = _first(infinite, names)
         raise ValueError(
             f"the data hold infinities ({int(infinite.sum())} in all, first in feature {feature}), for which there is "
             'no mean; clean them, or use inf="omit" to leave them out of the statistics'
         )
 
 
-def of_moments(moments: Moments, nan: Nan, constant: Constant, epsilon: float) -> Parameters:
-    """Return the parameters of exact moments."""
+def _first(counts: NDArray[Any], names: Sequence[str] | None) -> str:
+    """The first feature that has some, by its name or number."""
+    feature = int((counts.reshape(-1) > 0).argmax())
+    return str(feature) if names is None else repr(names[feature])
+
+
+def of_moments(
+    moments: Moments, nan: Nan, constant: Constant, epsilon: float, names: Sequence[str] | None = None
+) -> Parameters:
+    """Return the parameters of exact moments; ``names`` are those of the features."""
     scaled = moments._scaled
     variance = moments.variance.reshape(-1).copy()
     mean, std = scaled.mean.copy(), scaled.std.copy()
@@ -83,7 +92,7 @@ def of_moments(moments: Moments, nan: Nan, constant: Constant, epsilon: float) -
         low = np.where(floored, moments.mean_low.reshape(-1), low)
         rest = np.where(floored, 0.0, rest)
         shift = np.where(floored, 0, shift)
-    return Parameters(mean, low, rest, _scale(std, still, shift, constant, epsilon), shift, variance)
+    return Parameters(mean, low, rest, _scale(std, still, shift, constant, epsilon, names), shift, variance)
 
 
 def divisors(moments: Moments, constant: Constant, epsilon: float) -> Floats:
@@ -161,7 +170,12 @@ def of_moving(mean: Floats, variance: Floats, epsilon: float) -> Parameters:
 
 
 def _scale(
-    std: Floats, still: NDArray[np.bool_], shift: NDArray[np.int64], constant: Constant, epsilon: float
+    std: Floats,
+    still: NDArray[np.bool_],
+    shift: NDArray[np.int64],
+    constant: Constant,
+    epsilon: float,
+    names: Sequence[str] | None = None,
 ) -> Floats:
     """What to divide by; ``still`` are the features that are taken for constant."""
     one = np.exp2(shift)
@@ -169,7 +183,7 @@ def _scale(
         return np.maximum(std, epsilon * one)
     if constant == "raise" and still.any():
         raise ValueError(
-            f"{int(still.sum())} feature(s) are constant (variance 0), first feature {int(still.argmax())}; "
+            f"{int(still.sum())} feature(s) are constant (variance 0), first feature {_first(still, names)}; "
             'drop them, or use constant="center" to only centre them'
         )
     return np.where(still, one, std)

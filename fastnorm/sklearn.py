@@ -324,7 +324,10 @@ class StandardScaler(_Theirs):  # type: ignore[misc]
     def _attribute(self, name: str, features: int) -> Floats:
         values = np.asarray(getattr(self, name))
         if values.dtype == object or (values.ndim and values.shape != (features,)):
-            raise ValueError(f"X has {features} features, but this {type(self).__name__} has {name}={values}; fit anew")
+            raise ValueError(
+                f"X has {features} features, but {type(self).__name__} is expecting {self.n_features_in_} features as "
+                f"input, and {name} has the shape {values.shape}"
+            )
         return np.ascontiguousarray(np.broadcast_to(values, (features,)), np.float64)
 
     # ---------------------------------------------------------------------------------------------- checks

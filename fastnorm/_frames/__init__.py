@@ -37,6 +37,8 @@ def taken(x: Any, columns: Sequence[str] | None = None, names: Sequence[str] | N
     if frame is None:
         return x
     check_names(frame.names, names)
+    if (frame.names is None) != (names is None):
+        _check_order(frame.names or names or ())
     return frame
 
 
@@ -72,6 +74,13 @@ def check_names(got: Sequence[str] | None, want: Sequence[str] | None, what: str
         f"{'; '.join(f'{word} {listed(names)}' for word, names in lists.items() if names)}; pass those of "
         "layer.feature_names, or make the layer with columns=[...], which picks them from any table"
     )
+
+
+def _check_order(names: Sequence[str]) -> None:
+    """Raise ValueError for columns 2, 0, 1 where the others are 0, 1, 2, which is as good as no names."""
+    numbers = [str(place) for place in range(len(names))]
+    if set(numbers) == set(names):
+        check_names(names, numbers)
 
 
 def _framed(x: Any, columns: Sequence[str] | None) -> Frame | None:

@@ -25,7 +25,8 @@ def from_keras(layer: Any, *, count: int | None = None) -> Normalization | Batch
         Of batch normalization, parameters, moving averages and settings are taken; initializers, regularizers and
         constraints stay behind. Fixed statistics stay fixed. Learned ones become learned ones of ``layer.count`` rows,
         which can be updated. But Keras 3 does not write how many rows it saw: the count is 0 unless fastnorm set it.
-        Since nothing can be added to statistics of an unknown number of rows, they then become fixed ones.
+        Since nothing can be added to statistics of an unknown number of rows, they then become fixed ones. A
+        layer with the mean 0 and the variance 1 that Keras begins with was never adapted, and neither is the result.
     count : int, optional
         The number of rows that the layer learned from, where you know it better.
 
@@ -53,7 +54,8 @@ def from_keras(layer: Any, *, count: int | None = None) -> Normalization | Batch
     else:
         mean, variance, seen = (np.asarray(weight) for weight in layer.weights)
         rows = seen if count is None else count
-        made = Normalization(**settings) if rows else Normalization(mean=mean, variance=variance, **settings)
+        learns = rows or (not mean.any() and (variance == 1).all())  # what Keras starts from
+        made = Normalization(**settings) if learns else Normalization(mean=mean, variance=variance, **settings)
         if rows:
             made.set_weights([mean, variance, rows])
     made.build(_input_shape(layer))
