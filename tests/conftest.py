@@ -29,6 +29,17 @@ settings.register_profile(
 )
 settings.load_profile("fastnorm")
 
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "posix: about forks or permission bits, collected where a system has them")
+
+
+def pytest_collection_modifyitems(items):
+    """What a system does not have is no test there: it is not collected, instead of being skipped."""
+    if os.name != "posix":
+        items[:] = [item for item in items if item.get_closest_marker("posix") is None]
+
+
 # A shell gives what it runs in the background an ignored SIGINT, which every child inherits: tests of Ctrl-C need it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

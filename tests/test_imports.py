@@ -331,7 +331,7 @@ def read_only_install(tmp_path):
         path.chmod(modes[path])
 
 
-@pytest.mark.skipif(os.name != "posix", reason="permission bits are POSIX")
+@pytest.mark.posix
 def test_a_read_only_install_without_a_home_works(read_only_install):
     """With no place for numba's cache, importing and normalizing still work."""
     ours = {name: None for name in os.environ if name.startswith(("FASTNORM_", "XDG_"))}

@@ -176,7 +176,7 @@ def test_a_layer_with_a_count_goes_on_learning(axis):
 
 
 def test_fixed_statistics_come_as_fixed():
-    """And a layer of Keras without statistics as one that has to be adapted, or as the identity once it is built."""
+    """And a layer of Keras without statistics as one that has to be adapted, built or not, but for a given count."""
     theirs = keras.layers.Normalization(mean=[1.0, 2.0], variance=[4.0, 9.0], invert=True, dtype="float64")
     ours = from_keras(theirs)
     assert ([1, 2], [4, 9], True, "float64") == (ours.mean.tolist(), ours.variance.tolist(), ours.invert, ours.dtype)
@@ -184,7 +184,12 @@ def test_fixed_statistics_come_as_fixed():
     with pytest.raises(NotAdaptedError):
         from_keras(theirs)(X)
     theirs.build((None, 3))
-    np.testing.assert_array_equal(X.astype("f4"), from_keras(theirs)(X))
+    with pytest.raises(NotAdaptedError):
+        from_keras(theirs)(X)
+    np.testing.assert_array_equal(X.astype("f4"), from_keras(theirs, count=5)(X))
+    standard = keras.layers.Normalization()
+    standard.adapt(np.array([[-1, 0], [1, 4]], "f4"))
+    assert [2.0, 0.0] == from_keras(standard)([[2.0, 2.0]])[0].tolist()
 
 
 @pytest.mark.parametrize("verb", [from_keras, lambda layer: adapt(layer, X)])

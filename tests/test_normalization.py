@@ -5,7 +5,6 @@ import functools
 import html
 import itertools
 import math
-import os
 import pickle
 import sys
 import threading
@@ -1499,7 +1498,7 @@ FORKS = """
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.posix
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_layer_works_on_after_a_fork(busy):
     """A forked child goes on with a layer, even with one that was learning at that moment."""

@@ -192,7 +192,7 @@ KILLED = """
 """
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.posix
 def test_a_killed_save_leaves_the_old_file_or_the_new(tmp_path):
     """A process that is killed at any moment of saving leaves one of the two files, whole."""
     n = 50 if arrays.UNJITTED else 10_000
@@ -229,7 +229,7 @@ def test_readers_and_writers_do_not_meet(tmp_path):
     assert only(tmp_path, "state.json")
 
 
-@pytest.mark.skipif(os.name != "posix", reason="permissions are a matter of POSIX")
+@pytest.mark.posix
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o400])
 def test_a_file_keeps_its_permissions(tmp_path, mode):
     """Saving over a file leaves its mode; a new one gets what the umask says."""

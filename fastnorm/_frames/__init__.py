@@ -38,7 +38,7 @@ def taken(x: Any, columns: Sequence[str] | None = None, names: Sequence[str] | N
         return x
     check_names(frame.names, names)
     if (frame.names is None) != (names is None):
-        _check_order(frame.names or names or ())
+        _check_order(frame.names, names)
     return frame
 
 
@@ -76,11 +76,11 @@ def check_names(got: Sequence[str] | None, want: Sequence[str] | None, what: str
     )
 
 
-def _check_order(names: Sequence[str]) -> None:
-    """Raise ValueError for columns 2, 0, 1 where the others are 0, 1, 2, which is as good as no names."""
-    numbers = [str(place) for place in range(len(names))]
-    if set(numbers) == set(names):
-        check_names(names, numbers)
+def _check_order(got: Sequence[str] | None, want: Sequence[str] | None) -> None:
+    """Raise ValueError for columns 2, 0, 1 where the others have no names, and are 0, 1, 2."""
+    numbers = [str(place) for place in range(len(got or want or ()))]
+    if set(numbers) == set(got or want or ()):
+        check_names(got or numbers, want or numbers)
 
 
 def _framed(x: Any, columns: Sequence[str] | None) -> Frame | None:
