@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -70,7 +70,7 @@ class Normalization(Learner):
     _passing = ("_applied", "_small")
 
     _applied: tuple[policy.Parameters, Affine] | None
-    _small: _Small | None
+    _small: tuple[int, Callable[[NDArray[Any]], None]] | None  # features, and what transforms a few rows of them
 
     def __init__(
         self,
@@ -131,11 +131,11 @@ class Normalization(Learner):
             (out is x or out is None)
             and (small := self._small) is not None
             and _is_few_rows(x)
-            and x.shape[1] == small.features
+            and x.shape[1] == small[0]
             and (self.dtype is None or self.dtype == x.dtype)
         ):
             out = x if out is x else x.copy()
-            small.transform(out)
+            small[1](out)
             return out
         return self._run(x, out, "inverse" if self.invert else "forward")
 
@@ -205,7 +205,7 @@ class Normalization(Learner):
                 gamma, beta = (self.gamma.reshape(-1), self.beta.reshape(-1)) if self.affine else (None, None)
                 applied = self._applied = parameters, Affine(*parameters[:5], gamma, beta)
                 if self.axis == -1 and not self.invert and (transform := _apply.small(applied[1])) is not None:
-                    self._small = _Small(len(parameters.mean), transform)
+                    self._small = len(parameters.mean), transform
             return applied
 
     # ---------------------------------------------------------------------------------------------- values
@@ -393,13 +393,6 @@ class Normalization(Learner):
             layer._must_learn("hold moments")
             layer._moments = Moments.from_bytes(base64.b64decode(document["moments"], validate=True))
         return layer
-
-
-class _Small(NamedTuple):
-    """What transforms a few rows at once, where the layer is as simple as most are."""
-
-    features: int
-    transform: Callable[[NDArray[Any]], None]
 
 
 def _is_few_rows(x: Any) -> bool:
