@@ -82,7 +82,7 @@ class Learner(Layer):
         self._must_learn("adapt")
         total, names = self._accumulator(None), None
         for batch, batch_weights in batches(data, weights):
-            batch = _frames.taken(batch, self.columns, names)
+            batch = _frames.taken(batch, self.columns, names, known=total.has_begun)
             names = names or _frames.names_of(batch)
             if batch_weights is not None or not self._add_rows(batch, total):
                 total.add(self._moments_of(batch, batch_weights, total.moments))
@@ -105,7 +105,7 @@ class Learner(Layer):
         array([3.])
         """
         self._must_learn("update")
-        batch = _frames.taken(batch, self.columns, self._feature_names)
+        batch = _frames.taken(batch, self.columns, self._feature_names, known=self._moments is not None)
         if weights is not None or not self._add_waiting(batch):
             self._add(self._moments_of(batch, weights, self._seen()), _frames.names_of(batch))
         return self
@@ -163,7 +163,7 @@ class Learner(Layer):
         self._must_learn("forget")
         if self._seen() is None:
             raise NotAdaptedError("there is nothing to forget: this Normalization has seen no data")
-        batch = _frames.taken(batch, self.columns, self._feature_names)
+        batch = _frames.taken(batch, self.columns, self._feature_names, known=self._moments is not None)
         less = self._moments_of(batch, weights, self._seen())
         with self._lock:
             before = self._seen()

@@ -177,7 +177,7 @@ class BatchNormalization(Layer):
                [ 1.],
                [98.]])
         """
-        x = _frames.taken(x, None, self._feature_names)
+        x = _frames.taken(x, None, self._feature_names, known=self._shape is not None)
         array = x if isinstance(x, Frame) else _layout.as_array(x)
         kept = _layout.kept_axes(self.axis, array.ndim)
         batch: Any = array if mask is None else masked(array, mask)

@@ -169,7 +169,7 @@ class Normalization(Learner):
 
     def _run(self, x: Any, out: Any, direction: Direction) -> Any:
         self._check_adapted()
-        x = _frames.taken(x, self.columns, self._feature_names)
+        x = _frames.taken(x, self.columns, self._feature_names, known=True)
         array = x if isinstance(x, Frame) else _layout.as_array(x)
         kept = _layout.kept_axes(self.axis, array.ndim)
         lengths = tuple(array.shape[index] for index in kept)

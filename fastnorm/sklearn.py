@@ -301,6 +301,9 @@ class StandardScaler(_Theirs):  # type: ignore[misc]
 
     def _affine(self, features: int) -> Affine:
         """What is applied: the attributes, and to the last bit where they are those of the moments."""
+        if features != self.n_features_in_:
+            kind, known = type(self).__name__, self.n_features_in_
+            raise ValueError(f"X has {features} features, but {kind} is expecting {known} features as input")
         zero, one, still = np.zeros(features), np.ones(features), np.zeros(features, np.int64)
         mean = self._attribute("mean_", features) if self.with_mean else zero
         scale = self._attribute("scale_", features) if self.with_std else one
@@ -324,10 +327,7 @@ class StandardScaler(_Theirs):  # type: ignore[misc]
     def _attribute(self, name: str, features: int) -> Floats:
         values = np.asarray(getattr(self, name))
         if values.dtype == object or (values.ndim and values.shape != (features,)):
-            raise ValueError(
-                f"X has {features} features, but {type(self).__name__} is expecting {self.n_features_in_} features as "
-                f"input, and {name} has the shape {values.shape}"
-            )
+            raise ValueError(f"X has {features} features, but this {type(self).__name__} has {name}={values}; fit anew")
         return np.ascontiguousarray(np.broadcast_to(values, (features,)), np.float64)
 
     # ---------------------------------------------------------------------------------------------- checks

@@ -25,11 +25,11 @@ def is_table(x: Any) -> bool:
     return isinstance(x, Frame) or any(hasattr(kind, word) for word in words)
 
 
-def taken(x: Any, columns: Sequence[str] | None = None, names: Sequence[str] | None = None) -> Any:
+def taken(x: Any, columns: Sequence[str] | None = None, names: Sequence[str] | None = None, known: bool = False) -> Any:
     """Return a table as a `Frame` of its ``columns`` (all without), anything else as it is.
 
-    Raises ValueError if its columns are not called ``names``, where both have names; TypeError for columns that are
-    not numeric.
+    Raises ValueError if its columns are not called ``names``, where both have names; or if one has none, features are
+    ``known`` and the other has numbers in another order. TypeError for columns that are not numeric.
     """
     if not is_table(x):
         return x
@@ -37,7 +37,7 @@ def taken(x: Any, columns: Sequence[str] | None = None, names: Sequence[str] | N
     if frame is None:
         return x
     check_names(frame.names, names)
-    if (frame.names is None) != (names is None):
+    if known and (frame.names is None) != (names is None):
         _check_order(frame.names, names)
     return frame
 
