@@ -273,8 +273,8 @@ def test_a_task_uses_one_thread(client):
 @pytest.mark.parametrize("verb", ["adapt", "update"])
 def test_a_second_small_batch_is_not_computed_as_an_array(verb):
     """Only its moments are: what a collection holds is never in memory as a whole, and names of columns are checked."""
-    frame = dd.from_pandas(pd.DataFrame({"a": [1.0, 2.0], "b": [3.0, 5.0]}), npartitions=1)
+    frame = dd.from_pandas(pd.DataFrame({"a": [1.0], "b": [3.0]}), npartitions=1)  # one row is in any order
     layer = Normalization().adapt(frame)
     with pytest.raises(ValueError, match="reordered 'b', 'a'"):
         layer.update(frame[["b", "a"]]) if verb == "update" else layer.adapt(iter([frame, frame[["b", "a"]]]))
-    assert 2 == layer.count
+    assert 1 == layer.count
