@@ -85,6 +85,7 @@ def adapt_files(
     layer = Normalization(axis, threads=threads, **settings)
     found = shards(source)
     reading = Reading(key, columns, raw)
+    reading.check(shard.place for shard in found)
     words = None if raw is None else [str(np.dtype(raw[0])), raw[1]]
     names = None if columns is None else list(columns)
     done = Checkpoint(checkpoint, {"axis": axis, "columns": names, "key": key, "raw": words})

@@ -81,8 +81,8 @@ def chosen(name: str, key: str | None, found: Collection[str]) -> str:
         raise ValueError(f"{name} holds no array; name another file")
     listed = ", ".join(sorted(found)[:20]) + (", ..." if len(found) > 20 else "")
     if key is None:
-        raise ValueError(f"{name} holds several arrays ({listed}); say which one with key=")
-    raise ValueError(f"{name} holds no array {key!r}, but {listed}; name one of these with key=")
+        raise ValueError(f"{name} holds several arrays ({listed}); say which one with key= (--key)")
+    raise ValueError(f"{name} holds no array {key!r}, but {listed}; name one of these with key= (--key)")
 
 
 def regions(file: ArrayFile, axis: int | tuple[int, ...] | None) -> Iterator[Region]:
@@ -103,8 +103,8 @@ def regions(file: ArrayFile, axis: int | tuple[int, ...] | None) -> Iterator[Reg
     whole = max(1, math.prod(file.shape[index] for index in kept) * file.dtype.itemsize)
     if whole > WIDEST and reduced:
         raise ValueError(
-            f"{file.name} has {whole // file.dtype.itemsize} features with axis={axis!r} (shape {file.shape}), too "
-            "many for parts that fit into memory; is it damaged, or is another axis meant?"
+            f"{file.name} has {whole // file.dtype.itemsize} features with axis={axis!r} (--axis; shape {file.shape}), "
+            "too many for parts that fit into memory; is it damaged, or is another axis meant?"
         )
     steps = [max(1, min(grid[index], file.shape[index])) for index in reduced]
     for place, step in enumerate(steps):

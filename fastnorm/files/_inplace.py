@@ -46,7 +46,7 @@ def in_place(
         if any(journal.plan[name] != value for name, value in asked.items()):
             raise ValueError(
                 f"{target} is in the middle of another run; finish that with the call that began it, or with "
-                "fastnorm.recover(path)"
+                f"`fastnorm recover {target}`"
             )
     else:
         done = None if again else _record.record_of(target, file)
@@ -131,7 +131,7 @@ class Run:
         if done := len(self.parts) - len(todo):
             raise ValueError(
                 f"{self.target} cannot be brought back: {done} of its {len(self.parts)} regions are done, and what "
-                "they held is gone; complete it, with fastnorm.recover(path)"
+                "they held is gone; complete it, with `fastnorm recover {self.target}`"
             )
         for index in todo:
             if (old := self._kept(index)) is not None:

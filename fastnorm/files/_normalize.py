@@ -84,9 +84,12 @@ def normalize_files(
     sources = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     found = shards(sources)
     reading = Reading(key, columns, raw)
+    reading.check(shard.place for shard in found)
     direction: Direction = "inverse" if inverse else "forward"
     if out is None and again and len(found) > 1:
-        raise ValueError("again=True takes one file at a time: of several, a stop would leave open which have had it")
+        raise ValueError(
+            "again=True (--again) takes one file at a time: of several, a stop would leave open which have had it"
+        )
     targets = _targets(found, out)
     _check_apart(sources, out)
     if not overwrite:
@@ -136,7 +139,9 @@ def _targets(found: list[Shard], out: Source | None) -> list[Path | None]:
     for shard in found:
         target = place.path / (shard.relative or Path(shard.place.name).name) if many else place.path
         if shard.place.path is not None and target.resolve() == shard.place.path.resolve():
-            raise ValueError(f"{target} is the file that is read; pass out=None to work in place, or another name")
+            raise ValueError(
+                f"{target} is the file that is read; pass out=None (--in-place) to work in place, or another name"
+            )
         if target in targets:
             raise ValueError(f"{targets[target]} and {shard.place.name} would both become {target}; write them apart")
         targets[target] = shard.place.name

@@ -53,7 +53,8 @@ class Part:
             return self
         if not self.moments.shape:
             raise ValueError(
-                "with axis=None only columns are taken that are sure to be numeric; name them: columns=[...]"
+                "with axis=None (--axis none) only columns are taken that are sure to be numeric; name them with "
+                "columns= (--columns)"
             )
         moments = self.moments
         given = dict(zip(self.names, (moments.missing < moments.rows).tolist(), strict=True))
@@ -80,7 +81,7 @@ def _merged(mine: Columns, other: Columns) -> Columns:
     if found := "; ".join(f"{word} {listed(names)}" for word, names in wrong.items() if names):
         raise ValueError(
             f"does not have the columns of the files before it: {found}; mend that file, leave it out, or name the "
-            "features with columns=[...]"
+            "features with columns= (--columns)"
         )
     return {name: _kind(mine.get(name), other.get(name)) for name in mine | other}
 

@@ -216,7 +216,7 @@ def transform_table(
 
     names = columns if columns is not None else layer.feature_names
     if names is None:
-        raise ValueError(f"{place.name}: the layer has no feature_names; set them, or pass columns=[...]")
+        raise ValueError(f"{place.name}: the layer has no feature_names; set them, or pass columns= (--columns)")
     run = layer.transform if direction == "forward" else layer.inverse_transform
     with open_table(place, names) as table, closing(ahead(table.whole())) as batches:
         writer = None

@@ -91,7 +91,7 @@ def open_zarr(place: Place, key: str | None, *, writable: bool = False) -> Array
             key = chosen(place.name, key and key.strip("/"), arrays)
             found = arrays[key]
         elif key is not None:
-            raise ValueError(f"{place.name} is a single array, not a group with {key!r}; leave key away")
+            raise ValueError(f"{place.name} is a single array, not a group with {key!r}; leave key= (--key) away")
         if writable and (lossy := _lossy(found)):
             raise ValueError(
                 f"{place.name} stores its values through {lossy}, which may not keep z-scores as they are; name "
