@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from commands import ROOT, files, quick
 
-from fastnorm import Moments, Normalization
+from fastnorm import Moments, Normalization, _threads
 
 X = np.random.default_rng(3).normal(5.0, 2.0, (1000, 4)).astype("float32")
 
@@ -254,6 +254,10 @@ def test_a_dry_run_changes_nothing(folder, words):
         ["adapt", "x.npy", "--out", "s.json", "--axis", "last"],
         ["adapt", "x.npy", "--out", "s.json", "--raw", "float32"],
         ["report", "s.json", "--data", "x.npy"],
+        ["normalize", "x.npy", "--out", "z.npy", "--use", "s.json", "--axis", "0"],
+        ["normalize", "x.npy", "--out", "z.npy", "--use", "s.json", "--inf", "omit"],
+        ["normalize", "x.npy", "--out", "z.npy", "--again"],
+        ["adapt", "x.npy", "--out", "s.json", "--inf", "no"],
     ],
 )
 def test_words_that_make_no_sense_have_status_2(folder, words):
@@ -261,6 +265,47 @@ def test_words_that_make_no_sense_have_status_2(folder, words):
     before = files_of(folder)
     assert 2 == quick(*words)[0]
     assert before == files_of(folder)
+
+
+def test_the_first_table_that_could_be_read_says_what_is_left_as_it_was(folder):
+    """A damaged first shard is left out of that, too."""
+    Path("tables").mkdir()
+    Path("tables/0.csv").write_bytes(b"x,name\n1,a\n2\n")
+    Path("tables/1.csv").write_text("x,name\n1,a\n3,b\n")
+    for more in ([], ["--use", "z.fastnorm.json", "--force"]):
+        status, output, errors = quick("normalize", "tables", "--out", "z", "--skip-bad", "--json", *more)
+        assert (3, "") == (status, errors)
+        assert ["name"] == json.loads(output)["left_out"]
+    assert "x,name\n-1,a\n1,b\n" == Path("z/1.csv").read_text()
+
+
+def test_words_say_what_missing_and_infinite_numbers_mean(folder):
+    """--nan and --inf are the settings of the layer; the errors without them name these options."""
+    x = X.copy()
+    x[3, 0], x[4, 1] = np.nan, np.inf
+    np.save("odd.npy", x)
+    status, _, errors = quick("adapt", "odd.npy", "--out", "s.json")
+    assert (1, True) == (status, "--inf omit" in errors)
+    status, _, errors = quick("adapt", "odd.npy", "--out", "s.json", "--inf", "omit", "--nan", "raise")
+    assert (1, True) == (status, "--nan omit" in errors)
+    ok("normalize", "odd.npy", "--out", "z.npy", "--inf", "omit", "--nan", "propagate", "--quiet")
+    layer = Normalization(inf="omit", nan="propagate").adapt(x)
+    np.testing.assert_array_equal(layer.transform(x), np.load("z.npy"))
+
+
+def test_threads_are_for_layers_from_files_too(folder, monkeypatch):
+    """--threads holds for a state that is applied, and for no longer than the command."""
+    ok("adapt", "x.npy", "--out", "s.json", "--quiet")
+    seen, transform = [], Normalization.transform
+
+    def spy(self, x):
+        seen.append(_threads.count())
+        return transform(self, x)
+
+    monkeypatch.setattr(Normalization, "transform", spy)
+    before = _threads.count()
+    ok("normalize", "x.npy", "--use", "s.json", "--out", "z.npy", "--threads", "7", "--quiet")
+    assert ({7}, before) == (set(seen), _threads.count())
 
 
 def test_report_draws_the_data(folder):

@@ -6,6 +6,7 @@ import dis
 import functools
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
@@ -91,11 +92,16 @@ def _is_answer(error: Exception) -> bool:
     return ours and dis.opname[code.co_code[last.tb_lasti]] == "RAISE_VARARGS"
 
 
+_BOTH = re.compile(r"\b\w+=\w* \((--[\w-]+( \w+)?)\)")  # columns= (--columns), as a message for Python and words has it
+_SETTING = re.compile(r'\b(nan|inf)="(\w+)"')
+
+
 def in_one_line(error: Exception) -> str:
-    """The text of an error, without line breaks and the number of a system error."""
+    """The text of an error, with the command's own options, without line breaks and the number of a system error."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__
+    return _SETTING.sub(r"--\1 \2", _BOTH.sub(r"\1", text))
 
 
 @app.callback(invoke_without_command=True)

@@ -155,6 +155,11 @@ def _change(
         what = "files behind a URL" if place.path is None else f"{format_of(place)} files"
         raise ValueError(f"{place.name}: {what} cannot be changed in place; name another file for the result")
     target = place.path.resolve()  # the journal of a file lies beside it, not beside a link to it
+    if target.is_file() and target.stat().st_nlink > 1:
+        raise ValueError(
+            f"{place.name} has other names (hard links), under which it would be changed too, and not be known as "
+            "normalized; copy it first, or name another file for the result"
+        )
     with locked(target), open_array(place, reading, writable=True) as file:
         return in_place(file, target, layer, direction, reading, again, bar)
 

@@ -74,8 +74,8 @@ def _opened(place: Place, reading: Reading, writable: bool) -> ArrayFile:
 
             if reading.raw is None:
                 raise ValueError(
-                    f"{place.name} says nothing of what it holds; pass raw=(dtype, shape), e.g. ('float32', "
-                    "(-1, 9)), or --raw float32:-1,9"
+                    f"{place.name} says nothing of what it holds; say it with raw= (--raw), e.g. "
+                    "raw=('float32', (-1, 9)) or --raw float32:-1,9"
                 )
             return open_raw(place, *reading.raw, **options)
         case "npy":
