@@ -315,7 +315,6 @@ def test_a_file_that_exists_is_replaced_only_when_asked(path, tmp_path):
     assert "a\n1\n" == new.read_text()
 
 
-@pytest.mark.skipif(os.name != "posix", reason="permission bits are POSIX")
 def test_a_replaced_file_keeps_its_permissions(path, tmp_path):
     """A private file stays private, a new one gets the usual bits, and a link stays a link."""
     old = written(tmp_path / "old.csv", "old")

@@ -28,6 +28,7 @@ class ArrayFile(ABC):
     """
 
     chunks: tuple[int, ...] | None = None  # what is stored together, where a format says so
+    replaces = False  # whether writing makes new files, of which a power cut may leave zeros
 
     def __init__(
         self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], order: str = "C", key: str | None = None
@@ -60,6 +61,9 @@ class ArrayFile(ABC):
 
     def sync(self) -> None:  # noqa: B027
         """Return when all that was written is on the disk."""
+
+    def tidy(self) -> None:  # noqa: B027
+        """Remove what a process that was killed left half written."""
 
     def close(self) -> None:  # noqa: B027
         """Let go of the file."""

@@ -107,7 +107,9 @@ class Run:
     def complete(self, bar: Progress) -> None:
         """Do what is left to do, note the result and remove the journal."""
         try:
-            todo = self._unfinished() if self.journal.touched else list(range(len(self.parts)))
+            if resumed := self.journal.touched:
+                self.file.tidy()
+            todo = self._unfinished() if resumed else list(range(len(self.parts)))
             bar.add(sum(_size(self.file, self.parts[index]) for index in {*range(len(self.parts))} - {*todo}))
             for index in todo:
                 self._one(index)
@@ -127,6 +129,7 @@ class Run:
         ValueError
             If more than one region has changed: then only completing helps.
         """
+        self.file.tidy()
         todo = self._unfinished()
         if done := len(self.parts) - len(todo):
             raise ValueError(
@@ -175,9 +178,10 @@ class Run:
         return todo
 
     def _is_between(self, values: NDArray[Any], old: NDArray[Any]) -> bool:
-        """Whether values are, byte by byte, old or new ones: what a stop in the middle of writing leaves."""
+        """Whether values are, byte by byte, old or new ones (or lost): what a stop in the middle of writing leaves."""
         now, before, after = map(bytes_of, (values, old, self._transformed(old)))
-        return bool(((now == before) | (now == after)).all())
+        known = (now == before) | (now == after)
+        return bool((known | (now == 0) if self.file.replaces else known).all())
 
     def _transformed(self, values: NDArray[Any]) -> NDArray[Any]:
         return transformed(self.layer, values, self.journal.plan["direction"])

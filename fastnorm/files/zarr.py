@@ -31,6 +31,8 @@ def _zarr() -> Any:
 class ZarrArray(ArrayFile):
     """One array of a store."""
 
+    replaces = True
+
     def __init__(self, name: str, array: Any, key: str | None = None, folder: Path | None = None) -> None:
         super().__init__(name, array.shape, array.dtype, key=key)
         self.array, self._folder = array, folder
@@ -71,6 +73,11 @@ class ZarrArray(ArrayFile):
             if folder.exists() and os.name == "posix":
                 _sync(folder)
         self._written.clear()
+
+    def tidy(self) -> None:
+        """Remove chunks under the names that they have until they are whole."""
+        for path in () if self._folder is None else self._folder.rglob("*.partial"):
+            path.unlink()
 
 
 def _sync(path: Path) -> None:
