@@ -4,6 +4,7 @@ To fork the process of all tests, which has every framework in memory, takes lon
 """
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -15,7 +16,7 @@ class Nursery:
 
     def __init__(self, layer, region):
         words = [sys.executable, "-W", "ignore::DeprecationWarning", __file__, str(layer), str(region)]
-        environment = {"PYTHONPATH": str(Path(__file__).parents[1]), "PATH": ""}
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
         self.process = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment, text=True
         )
