@@ -33,6 +33,20 @@ def write(path, kind, values):
             np.save(path, np.asarray(values, order=kind))
 
 
+def read(path, kind):
+    """The array that `write` wrote, in rows of four if nothing says its shape."""
+    match kind:
+        case "raw":
+            return np.fromfile(path, np.float32).reshape(-1, 4)
+        case "hdf5":
+            with h5py.File(path) as file:
+                return file["x"][:]
+        case "zarr" | "zarr 2":
+            return zarr.open(path, mode="r")[:]
+        case _:
+            return np.load(path)
+
+
 def content(path):
     """The bytes of a file, or of all files of a store."""
     return tree(path) if path.is_dir() else path.read_bytes()

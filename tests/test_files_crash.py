@@ -12,7 +12,7 @@ from itertools import product
 import numpy as np
 import pytest
 from crashes import Disk, Lines, before_each_call, error_of, interrupt, picks, plant, trees
-from inplace import NAMES, STORES, Case, content, write
+from inplace import NAMES, STORES, Case, content, read, write
 from nursery import Nursery
 
 from fastnorm import Normalization, normalize_files, recover
@@ -267,5 +267,6 @@ def test_kills_at_random_moments_are_made_good(kind, folder, nursery):
         if status == 1:  # it was killed after its end
             with pytest.raises(ValueError, match="is normalized already"):
                 normalize_files(path, None, nursery.layer, raw=raw)
+        np.testing.assert_array_equal(nursery.layer.transform(LARGE), read(path, kind))
         assert want == content(path)
         assert {path.name, f".{path.name}.fastnorm-done"} == {item.name for item in here.iterdir()}

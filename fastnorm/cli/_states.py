@@ -83,7 +83,11 @@ def recover(
     quiet: options.Quiet = False,
     as_json: options.AsJson = False,
 ) -> str:
-    """Complete runs in place that were stopped, from their journals."""
+    """Finish what `normalize --in-place` left undone when it was stopped, or take it back.
+
+    The journal beside a file says how: neither state nor options are needed. Files that nothing was stopped in stay as
+    they are.
+    """
     from fastnorm.files import recover
 
     found = [name for path in paths for name in recover(path, roll_back=roll_back, progress=not quiet)]
