@@ -108,10 +108,12 @@ class Table:
         }
 
     def batches(self, done: int = 0) -> Generator[tuple[Any, Columns], None, None]:
-        """Tables of the features, and what is known of the columns by then; without the first ``done``."""
+        """The features as tables or arrays, and what is known of the columns by then; without the first ``done``."""
+        from fastnorm.files import _numbers
+
         scan = _Scan(self, done)
         for batch in self._read([name for name, kind in self.columns.items() if kind is not False], done):
-            yield _table(scan.numbers(batch)), dict(scan.columns)
+            yield _numbers.stacked(scan.numbers(batch)), dict(scan.columns)
 
     def whole(self) -> Iterator[Any]:
         """Tables of all columns, in which features are numbers."""
@@ -187,12 +189,6 @@ def _are_data(names: Sequence[str]) -> bool:
     except ValueError:
         return False
     return len({*numbers}) < len(names) or not all(map(str.isdecimal, names))
-
-
-def _table(columns: dict[str, Any]) -> Any:
-    import pyarrow as pa
-
-    return pa.table(columns)
 
 
 def _pandas(schema: Any) -> dict[str, Any]:

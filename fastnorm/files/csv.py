@@ -42,11 +42,12 @@ class CsvTable(TableFile):
             lines = csv.reader(iter(partial(text.readline, _HEAD), ""), delimiter=self._delimiter)
             try:
                 names = next((row for row in lines if row), None)
+                first = next((row for row in lines if row), [])
             except UnicodeDecodeError as error:
                 raise self._not_utf_8() from error
         if names is None:
             raise ValueError("it is empty")
-        if len(names) == 1 and (other := set(_OTHERS) & set(names[0])):
+        if len(names) == 1 and (other := set(_OTHERS) & set(names[0]) & set("".join(first))):
             raise ValueError(
                 f"{self.name} has a single column, {names[0]!r}; are its columns separated by {other.pop()!r}? Write "
                 "it with commas (.csv) or tabs (.tsv), and with points in numbers"

@@ -14,7 +14,7 @@ from fastnorm.files._place import Place
 from fastnorm.files._tables import TableFile, TableWriter
 
 _BUFFER = 1 << 20  # bytes of a column that are read at once; of all together up to 32 times as many
-_LARGEST = 1 << 26  # bytes of a row group that is written: it is held in memory
+_LARGEST = 1 << 25  # bytes of a row group that is written: it is held in memory
 
 
 class ParquetTable(TableFile):
