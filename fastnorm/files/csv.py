@@ -42,7 +42,7 @@ class CsvTable(TableFile):
             lines = csv.reader(iter(partial(text.readline, _HEAD), ""), delimiter=self._delimiter)
             try:
                 names = next((row for row in lines if row), None)
-                first = next((row for row in lines if row), [])
+                first = next((row for row in lines if row), []) if names and len(names) == 1 else []
             except UnicodeDecodeError as error:
                 raise self._not_utf_8() from error
         if names is None:
