@@ -5,9 +5,13 @@ A fixed seed would test the same 100 arrays for ever; instead CI explores, and t
 """
 
 import faulthandler
+import gc
 import os
+import shutil
 import signal
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 from browser import CHROMIUM
@@ -19,6 +23,7 @@ from strategies import UNJITTED
 pytest.register_assert_rewrite("checks", "places", "scores", "states")
 
 collect_ignore = [] if CHROMIUM else ["test_page_browser.py"]
+collect_ignore_glob = [] if os.name == "posix" else ["test_cli*.py", "test_files*.py"]  # forks, terminals, permissions
 
 settings.register_profile(
     "fastnorm",
@@ -65,3 +70,24 @@ def fresh_pool_and_handler(monkeypatch):
     faulthandler.cancel_dump_traceback_later()
     signal.signal(signal.SIGINT, earlier)
     stop_all_pools()
+
+
+@pytest.fixture
+def in_memory(tmp_path):
+    """A folder in memory where there is one, for thousands of files and syncs."""
+    memory = Path("/dev/shm")
+    if not os.access(memory, os.W_OK):
+        yield tmp_path
+        return
+    path = Path(tempfile.mkdtemp(dir=memory))
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def no_old_garbage():
+    """Objects of other tests are not looked at by the collector, which a law of many small steps calls often."""
+    gc.collect()
+    gc.freeze()
+    yield
+    gc.unfreeze()

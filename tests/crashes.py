@@ -5,6 +5,7 @@ import random
 import shutil
 import signal
 import sys
+import threading
 import time
 import warnings
 from contextlib import contextmanager
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import fastnorm.files
 from fastnorm.files.npy import Mapped
+from fastnorm.files.zarr import ZarrArray
 
 WATCHED = (str(Path(fastnorm.files.__file__).parent), str(Path(fastnorm.__file__).parent / "state.py"))
 
@@ -119,7 +121,7 @@ def in_child(work, delay=None):
 
 #: What changes names on a disk or waits for it.
 CALLS = [(os, name) for name in ("fsync", "replace", "rename", "unlink", "mkdir", "rmdir", "posix_fallocate")]
-CALLS += [(Mapped, "write"), (Mapped, "sync")]
+CALLS += [(Mapped, "write"), (Mapped, "sync"), (ZarrArray, "write")]
 
 
 @contextmanager
@@ -158,6 +160,7 @@ class Disk:
 
     def __init__(self, root):
         self.root, self.moments, self._live, self._names = root, [], {}, {}
+        self._lock = threading.Lock()  # chunks of a store are written in threads
         self._look()
         for inode in self._live.values():
             inode.durable = inode.now
@@ -177,6 +180,10 @@ class Disk:
 
     def watch(self, name, arguments):
         """Note the moment before a call; let the call sync what it syncs."""
+        with self._lock:
+            self._watch(name, arguments)
+
+    def _watch(self, name, arguments):
         self._look()
         data = {inode: (inode.durable, inode.now) for inode in self._inodes()}
         names = {

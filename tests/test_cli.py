@@ -286,7 +286,6 @@ def test_a_reader_that_leaves_is_no_error(folder):
     assert 141 == process.wait(timeout=300)
 
 
-@pytest.mark.skipif(os.name != "posix", reason="named pipes are POSIX")
 def test_ctrl_c_has_status_130_and_leaves_nothing(folder):
     """An interrupt while the table is read leaves no file behind and shows no traceback."""
     os.mkfifo("slow.csv")

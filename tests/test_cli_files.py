@@ -13,10 +13,14 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import zarr
 from commands import ROOT, files, quick
 
-from fastnorm import Moments, Normalization
+from fastnorm import Moments, Normalization, _threads
+from fastnorm.files.parquet import ParquetWriter
 
 X = np.random.default_rng(3).normal(5.0, 2.0, (1000, 4)).astype("float32")
 
@@ -130,6 +134,61 @@ def test_a_killed_run_goes_on_with_the_same_command(folder, moment):
     np.testing.assert_array_equal(Normalization().adapt(X).transform(X), np.load("x.npy"))
     assert Moments.of(X) == Normalization.load("x.fastnorm.json").moments
     assert {"x.npy", ".x.npy.fastnorm-done", "x.fastnorm.json"} == set(files_of(folder))
+
+
+STORE = SLOW.replace("npy.Mapped", "zarr.ZarrArray").replace("import npy", "import zarr")
+
+
+@pytest.mark.parametrize("moment", [1, 3])
+def test_a_killed_run_over_stores_goes_on_with_the_same_command(folder, moment):
+    """What was learned of a folder of Zarr stores is kept beside it until all of them are done."""
+    Path("set").mkdir()
+    parts = np.array_split(X, 2)
+    for name, part in zip("ab", parts, strict=True):
+        zarr.create_array(f"set/{name}.zarr", data=part, chunks=(200, 4))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = ["normalize", "set", "--in-place", "--quiet"]
+    child = [sys.executable, "-c", STORE, str(moment), *words]
+    killed = subprocess.run(child, env=environment, timeout=300, check=False)
+    assert -signal.SIGKILL == killed.returncode
+    assert Path(".set.fastnorm.json.pending").exists()
+    assert 1 == quick("adapt", "set", "--out", "other.json")[0]
+    ok(*words)
+    layer = Normalization().adapt(X)
+    for name, part in zip("ab", parts, strict=True):
+        np.testing.assert_array_equal(layer.transform(part), zarr.open(f"set/{name}.zarr", mode="r")[:])
+    assert layer.moments == Normalization.load("set.fastnorm.json").moments
+    assert {"x.npy", "set.fastnorm.json"} == set(files_of(folder))
+
+
+def test_what_was_learned_of_tables_goes_when_they_cannot_be_written(folder, monkeypatch):
+    """Parquet files are not changed in place; new ones that were stopped leave no state, and can be made again."""
+    Path("tables").mkdir()
+    for number, part in enumerate(np.array_split(X, 3)):
+        pq.write_table(pa.table(dict(zip("abcd", part.T, strict=True))), f"tables/{number}.parquet")
+    before = files_of(folder)
+    status, _, errors = quick("normalize", "tables", "--in-place")
+    assert (1, True) == (status, "parquet files cannot be changed in place" in errors)
+    assert before == files_of(folder)
+    written, close = [], ParquetWriter.close
+
+    def stopped(self):
+        close(self)
+        written.append(1)
+        if len(written) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ParquetWriter, "close", stopped)
+        status, _, errors = quick("normalize", "tables", "--out", "z")
+    assert (130, "interrupted\n") == (status, errors)
+    assert before == files_of(folder)
+    assert ["0.parquet"] == [path.name for path in Path("z").iterdir()]
+    ok("normalize", "tables", "--out", "z", "--force", "--quiet")
+    layer, names = Normalization().adapt(X), list("abcd")
+    found = [pq.read_table(f"z/{number}.parquet").select(names) for number in range(3)]
+    assert layer.transform(X).tobytes() == np.concatenate([np.column_stack(table.columns) for table in found]).tobytes()
+    assert layer.moments == Normalization.load("z.fastnorm.json").moments
 
 
 def test_recover_completes_from_the_journal(folder):
@@ -254,6 +313,10 @@ def test_a_dry_run_changes_nothing(folder, words):
         ["adapt", "x.npy", "--out", "s.json", "--axis", "last"],
         ["adapt", "x.npy", "--out", "s.json", "--raw", "float32"],
         ["report", "s.json", "--data", "x.npy"],
+        ["normalize", "x.npy", "--out", "z.npy", "--use", "s.json", "--axis", "0"],
+        ["normalize", "x.npy", "--out", "z.npy", "--use", "s.json", "--inf", "omit"],
+        ["normalize", "x.npy", "--out", "z.npy", "--again"],
+        ["adapt", "x.npy", "--out", "s.json", "--inf", "no"],
     ],
 )
 def test_words_that_make_no_sense_have_status_2(folder, words):
@@ -261,6 +324,47 @@ def test_words_that_make_no_sense_have_status_2(folder, words):
     before = files_of(folder)
     assert 2 == quick(*words)[0]
     assert before == files_of(folder)
+
+
+def test_the_first_table_that_could_be_read_says_what_is_left_as_it_was(folder):
+    """A damaged first shard is left out of that, too."""
+    Path("tables").mkdir()
+    Path("tables/0.csv").write_bytes(b"x,name\n1,a\n2\n")
+    Path("tables/1.csv").write_text("x,name\n1,a\n3,b\n")
+    for more in ([], ["--use", "z.fastnorm.json", "--force"]):
+        status, output, errors = quick("normalize", "tables", "--out", "z", "--skip-bad", "--json", *more)
+        assert (3, "") == (status, errors)
+        assert ["name"] == json.loads(output)["left_out"]
+    assert "x,name\n-1,a\n1,b\n" == Path("z/1.csv").read_text()
+
+
+def test_words_say_what_missing_and_infinite_numbers_mean(folder):
+    """--nan and --inf are the settings of the layer; the errors without them name these options."""
+    x = X.copy()
+    x[3, 0], x[4, 1] = np.nan, np.inf
+    np.save("odd.npy", x)
+    status, _, errors = quick("adapt", "odd.npy", "--out", "s.json")
+    assert (1, True) == (status, "--inf omit" in errors)
+    status, _, errors = quick("adapt", "odd.npy", "--out", "s.json", "--inf", "omit", "--nan", "raise")
+    assert (1, True) == (status, "--nan omit" in errors)
+    ok("normalize", "odd.npy", "--out", "z.npy", "--inf", "omit", "--nan", "propagate", "--quiet")
+    layer = Normalization(inf="omit", nan="propagate").adapt(x)
+    np.testing.assert_array_equal(layer.transform(x), np.load("z.npy"))
+
+
+def test_threads_are_for_layers_from_files_too(folder, monkeypatch):
+    """--threads holds for a state that is applied, and for no longer than the command."""
+    ok("adapt", "x.npy", "--out", "s.json", "--quiet")
+    seen, transform = [], Normalization.transform
+
+    def spy(self, x):
+        seen.append(_threads.count())
+        return transform(self, x)
+
+    monkeypatch.setattr(Normalization, "transform", spy)
+    before = _threads.count()
+    ok("normalize", "x.npy", "--use", "s.json", "--out", "z.npy", "--threads", "7", "--quiet")
+    assert ({7}, before) == (set(seen), _threads.count())
 
 
 def test_report_draws_the_data(folder):

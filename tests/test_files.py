@@ -119,7 +119,7 @@ def test_two_files_do_not_become_one(tmp_path):
     layer = adapt_files(paths)
     with pytest.raises(ValueError, match=r"a/x.npy and .*b/x.npy would both become .*x.npy; write them apart"):
         normalize_files(paths, tmp_path / "out", layer)
-    with pytest.raises(ValueError, match="is the file that is read; pass out=None to work in place"):
+    with pytest.raises(ValueError, match=r"is the file that is read; pass out=None \(--in-place\)"):
         normalize_files(tmp_path / "a", tmp_path / "a", layer, overwrite=True)
     assert np.array_equal(CUBE, np.load(paths[0]))
 
@@ -171,7 +171,7 @@ def test_errors_say_what_to_do(tmp_path):
     for error, words, call in (
         (FileNotFoundError, "gone.npy: there is no such file", lambda: adapt_files(tmp_path / "gone.npy")),
         (ValueError, "there are no files to read; name at least one", lambda: adapt_files([])),
-        (ValueError, "x.bin says nothing of what it holds; pass raw=", lambda: adapt_files(raw)),
+        (ValueError, "x.bin says nothing of what it holds; say it with raw=", lambda: adapt_files(raw)),
         (
             ValueError,
             "x.bin has 7 bytes, which shape .* does not divide",

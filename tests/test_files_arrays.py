@@ -95,7 +95,7 @@ def test_a_raw_file_is_what_it_is_said_to_be(tmp_path, x):
     assert Moments.of(x) == adapt_files(tmp_path / "x.bin", raw=("float64", (-1, 5, 4))).moments
     with pytest.raises(ValueError, match=r"x.bin has 2720 bytes, but shape \(17, 4\) of float64 takes 544"):
         adapt_files(tmp_path / "x.bin", raw=("float64", (17, 4)))
-    with pytest.raises(ValueError, match=r"x.bin says nothing of what it holds; pass raw="):
+    with pytest.raises(ValueError, match=r"x.bin says nothing of what it holds; say it with raw="):
         adapt_files(tmp_path / "x.bin")
 
 

@@ -33,6 +33,11 @@ HEADS = ("zarr.json", ".zarray", ".zattrs")
 
 
 @pytest.fixture
+def tmp_path(in_memory):
+    return in_memory
+
+
+@pytest.fixture
 def x():
     return np.random.default_rng(11).normal(size=(40, 3, 2))
 
@@ -88,7 +93,8 @@ CHECKED = [npz_stored, npz_packed, zarr_3_checked, zarr_3_crc]
 @pytest.mark.parametrize("writer", CHECKED, ids=lambda writer: writer.__name__)
 def test_what_has_a_checksum_is_never_wrong(tmp_path, writer):
     """Damage in what the checksum covers is an error, or makes no difference."""
-    x = np.random.default_rng(12).normal(size=(200, 3, 2))  # more than zipfile reads, and checks, along with a header
+    rows = 20 if "zarr" in writer.__name__ else 200  # more than zipfile reads, and checks, along with a header
+    x = np.random.default_rng(12).normal(size=(rows, 3, 2))
     path = written(tmp_path, writer, x)
     for file in damaged(path, f"checked {writer.__name__}"):
         found = outcome(path)

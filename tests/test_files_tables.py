@@ -238,18 +238,33 @@ def test_the_index_of_pandas_is_no_feature(tmp_path):
     assert [8.0] == adapt_files(tmp_path / "t.parquet", columns=["__index_level_0__"]).mean.tolist()
 
 
-def test_text_anywhere_means_no_feature(tmp_path):
-    """One word in the last row of one of many CSV files drops the column from all, in whatever order they come."""
-    numbers = "".join(f"{i},{i},\n" for i in range(99))
-    texts = {"a.csv": "x,y,z\n" + numbers, "b.csv": "z,y,x\n,1,1\n" + ",word,1\n", "c.csv": "x,y,z\n1,2,\n"}
-    paths = [tmp_path / name for name in texts]
-    for path in paths:
-        path.write_text(texts[path.name])
-    for order in (paths, paths[::-1]):
-        layer = adapt_files(order)
-        assert ("x",) == tuple(sorted(layer.feature_names))
-        assert 102 == layer.count
-        assert [sum(range(99)) + 3] == [int(layer.moments.to_dict()["sum"]["values"][0], 16)]
+@pytest.mark.parametrize("rows", [1, 99])
+def test_a_word_among_numbers_is_found(tmp_path, rows):
+    """One word in one of many CSV files: an error with file, column and row, and no column that is quietly gone."""
+    numbers = "".join(f"{i},{i},\n" for i in range(rows))
+    for name in "ab":
+        (tmp_path / f"{name}.csv").write_text("x,y,z\n" + numbers)
+    (tmp_path / "c.csv").write_text("x,y,z\n" + numbers + "1,word,\n2,3,\n")
+    words = (
+        rf"c.csv: column 'y' holds 'word' in row {rows + 1}, and numbers; mend it, or name .* columns= \(--columns\)"
+    )
+    for order in ("abc", "cba"):
+        with pytest.raises(ValueError, match=words):
+            adapt_files([tmp_path / f"{name}.csv" for name in order])
+    assert ("x",) == adapt_files(tmp_path, columns=["x"]).feature_names
+
+
+def test_numbers_in_one_text_file_and_words_in_another_are_found(tmp_path):
+    """The second file is named; words in all files, with or without missing ones, are no feature."""
+    for name, cell in (("a", "1"), ("b", "word"), ("c", "")):
+        (tmp_path / f"{name}.csv").write_text(f"x,y\n1,{cell}\n")
+    for order in ("ab", "ba"):
+        paths = [tmp_path / f"{name}.csv" for name in order]
+        with pytest.raises(ValueError, match=rf"{order[1]}.csv: does not have .*: numeric in one only 'y'"):
+            adapt_files(paths)
+        assert 2 == adapt_files(paths, columns=["x"]).count
+    for order in ("bc", "cb"):
+        assert ("x",) == adapt_files([tmp_path / f"{name}.csv" for name in order]).feature_names
 
 
 def test_a_file_of_nulls_fits_to_numbers_and_to_text(tmp_path):

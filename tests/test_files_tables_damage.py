@@ -20,6 +20,11 @@ NUMBER = re.compile(r"|-?\d{1,17}|-?\d+\.\d+(e[+-]?\d+)?")
 TIMES = 70  # damaged files of each of eight formats
 
 
+@pytest.fixture
+def tmp_path(in_memory):
+    return in_memory
+
+
 @pytest.fixture(autouse=True)
 def small_steps(monkeypatch):
     monkeypatch.setattr(_arrays, "REGION", 8 * 2 * 16)

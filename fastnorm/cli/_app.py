@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import dis
 import functools
+import inspect
 import os
+import re
 import sys
 from collections.abc import Callable
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, get_type_hints
 
 import typer
 
@@ -18,8 +21,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
-
 
 class Partly(NamedTuple):
     """What to print after work that left something out: the exit status is 3."""
@@ -28,14 +29,25 @@ class Partly(NamedTuple):
 
 
 def command(epilog: str) -> Callable[[Callable[..., str | Partly]], Callable[..., None]]:
-    """Make a command of a function: print what it returns, turn what it raises into a status."""
+    """Make a command of a function: print what it returns, turn what it raises into a status.
+
+    A parameter whose type is a dataclass stands for the options that are its fields.
+    """
 
     def decorate(function: Callable[..., str | Partly]) -> Callable[..., None]:
-        @app.command(epilog=epilog)
-        @functools.wraps(function)
-        def command(*args: Any, **options: Any) -> None:
-            raise typer.Exit(_status(functools.partial(function, *args, **options)))
+        groups: dict[str, Any] = {name: kind for name, kind in get_type_hints(function).items() if is_dataclass(kind)}
 
+        def command(**words: Any) -> None:
+            given = {name: kind(**{f.name: words.pop(f.name) for f in fields(kind)}) for name, kind in groups.items()}
+            raise typer.Exit(_status(functools.partial(function, **words, **given)))
+
+        found: list[inspect.Parameter] = []
+        for name, parameter in inspect.signature(function, eval_str=True).parameters.items():
+            options = inspect.signature(groups[name], eval_str=True).parameters if name in groups else {name: parameter}
+            found += [option.replace(kind=inspect.Parameter.KEYWORD_ONLY) for option in options.values()]
+        command.__name__, command.__doc__ = function.__name__, function.__doc__
+        command.__signature__ = inspect.Signature(found)  # type: ignore[attr-defined]
+        app.command(epilog=epilog)(command)
         return command
 
     return decorate
@@ -80,11 +92,16 @@ def _is_answer(error: Exception) -> bool:
     return ours and dis.opname[code.co_code[last.tb_lasti]] == "RAISE_VARARGS"
 
 
+_BOTH = re.compile(r"\b\w+=\w* \((--[\w-]+( \w+)?)\)")  # columns= (--columns), as a message for Python and words has it
+_SETTING = re.compile(r'\b(nan|inf)="(\w+)"')
+
+
 def in_one_line(error: Exception) -> str:
-    """The text of an error, without line breaks and the number of a system error."""
+    """The text of an error, with the command's own options, without line breaks and the number of a system error."""
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return " ".join(str(error).split()) or type(error).__name__
+    text = " ".join(str(error).split()) or type(error).__name__
+    return _SETTING.sub(r"--\1 \2", _BOTH.sub(r"\1", text))
 
 
 @app.callback(invoke_without_command=True)

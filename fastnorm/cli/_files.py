@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fastnorm.cli import _options as options
-from fastnorm.cli._app import AsJson, Partly, command, in_one_line
+from fastnorm.cli._app import Partly, command, in_one_line
 from fastnorm.cli._pending import kept, pending_of, progress, state_beside
 from fastnorm.cli._texts import as_data, as_text, shown
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from fastnorm.normalization import Normalization
 
 
+_THREADS = "FASTNORM_NUM_THREADS"
 WORTH = 10.0  # seconds of a scan from which on it is worth to go on with it after an error
 
 
@@ -26,16 +29,10 @@ WORTH = 10.0  # seconds of a scan from which on it is worth to go on with it aft
 def adapt(
     sources: options.Sources,
     out: options.OutState,
-    columns: options.Columns = None,
-    axis: options.Axis = "-1",
-    key: options.Key = None,
-    raw: options.Raw = None,
-    threads: options.Threads = None,
-    skip_bad: options.SkipBad = False,
-    dry_run: options.DryRun = False,
-    quiet: options.Quiet = False,
-    as_json: AsJson = False,
-    force: options.Force = False,
+    reading: options.Reading,
+    learning: options.Learning,
+    run: options.Run,
+    printing: options.Printing,
 ) -> str | Partly:
     """Learn mean and variance from files, and write them as a state file.
 
@@ -43,24 +40,23 @@ def adapt(
     """
     from fastnorm.files._destination import check_destination
 
-    check_destination(out, *_local(sources), overwrite=force)
-    how = options.reading(columns, axis, key, raw)
-    if dry_run:
-        return _plan(sources, f"adapt, and write the state to {out}", as_json)
-    layer, skipped = _adapted(sources, out, how, threads, skip_bad, quiet)
+    check_destination(out, *_local(sources), overwrite=printing.force)
+    how, settings = reading.how(), learning.settings()
+    if run.dry_run:
+        return _plan(sources, how, f"adapt, and write the state to {out}", printing)
+    layer, skipped = _adapted(sources, out, how | settings, run, printing)
     layer.save(out)
-    return _answer(layer, {"sources": sources, "state": str(out)}, skipped, quiet, as_json)
+    return _answer(layer, {"sources": sources, "state": str(out)}, skipped, printing)
 
 
 @command("Example: fastnorm normalize weather.csv --out normalized.csv --columns temp,humid")
 def normalize(
     sources: options.Sources,
-    out: options.Out = None,
-    in_place: options.InPlace = False,
-    columns: options.Columns = None,
-    axis: options.Axis = "-1",
-    key: options.Key = None,
-    raw: options.Raw = None,
+    target: options.Target,
+    reading: options.Reading,
+    learning: options.Learning,
+    run: options.Run,
+    printing: options.Printing,
     state: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Where the state goes.  [beside the result, as .fastnorm.json]"),
@@ -68,13 +64,6 @@ def normalize(
     use: Annotated[
         Path | None, typer.Option("--use", metavar="STATE", help="Apply this state instead of adapting to the data.")
     ] = None,
-    again: options.Again = False,
-    threads: options.Threads = None,
-    skip_bad: options.SkipBad = False,
-    dry_run: options.DryRun = False,
-    quiet: options.Quiet = False,
-    as_json: AsJson = False,
-    force: options.Force = False,
 ) -> str | Partly:
     """Adapt to data in files and normalize them, into new files or in place.
 
@@ -84,79 +73,67 @@ def normalize(
     from fastnorm.files._destination import check_destination
     from fastnorm.normalization import Normalization
 
-    target = _target(sources, out, in_place)
+    path, out = target.path(sources), target.out
     if out is not None and not out.is_dir():  # before anything is read
-        check_destination(out, *_local(sources), overwrite=force)
-    how = options.reading(columns, axis, key, raw)
+        check_destination(out, *_local(sources), overwrite=printing.force)
+    how, settings = reading.how(), learning.settings()
     if use is None:
-        state = state or state_beside(target)
-        if in_place and not force:
+        state = state or state_beside(path)
+        if target.in_place and not printing.force:
             _check_not_done(sources, state, how)
-        check_destination(state, *_local(sources), *([out] if out else []), overwrite=force)
-    elif state is not None:
-        raise typer.BadParameter("with --use nothing is learned, so there is no state to write", param_hint="--state")
-    if dry_run:
-        return _plan(sources, f"normalize into {out}" if out else "normalize in place", as_json)
+        check_destination(state, *_local(sources), *([out] if out else []), overwrite=printing.force)
+    elif state is not None or learning.given():
+        hint = "--state" if state is not None else "--axis, --nan, --inf"
+        raise typer.BadParameter("with --use nothing is learned, so this has no meaning", param_hint=hint)
+    if run.dry_run:
+        return _plan(sources, how, f"normalize into {out}" if out else "normalize in place", printing)
     skipped: options.Skipped = []
     if use is not None:
         layer = Normalization.load(use)
     else:
         assert state is not None
-        layer, skipped = _learned(sources, state, how, threads, skip_bad, quiet, in_place)
-    how.pop("axis")
-    bad = {name for name, _ in skipped}
+        stopped = kept(sources, state, how, settings) if target.in_place else None  # the data are not what they were
+        if stopped is None:
+            layer, skipped = _adapted(sources, state, how | settings, run, printing)
+            layer.save(pending_of(state))
+        else:
+            layer = stopped
     try:
-        _write(layer, sources, out, how, skipped if skip_bad else None, bad, quiet, overwrite=force, again=again)
+        _write(layer, sources, target, how, skipped, run, printing)
     except BaseException:
-        if state is not None and (not in_place or progress(layer, sources, how) <= {"none"}):
+        if state is not None and (not target.in_place or progress(layer, sources, how) <= {"none"}):
             pending_of(state).unlink(missing_ok=True)
         raise
     if state is not None:
         pending_of(state).replace(state)
     files: dict[str, Any] = {"sources": sources, "out": None if out is None else str(out), "state": str(state or use)}
-    files["left_out"] = _untouched(sources, layer)
-    return _answer(layer, files, skipped, quiet, as_json)
+    files["left_out"] = _untouched(sources, layer, {name for name, _ in skipped})
+    return _answer(layer, files, skipped, printing)
 
 
 @command("Example: fastnorm inverse normalized.csv --state weather.fastnorm.json --out weather-again.csv")
 def inverse(
     sources: options.Sources,
     state: Annotated[Path, typer.Option(metavar="STATE", help="The state that the data were normalized with.")],
-    out: options.Out = None,
-    in_place: options.InPlace = False,
-    columns: options.Columns = None,
-    key: options.Key = None,
-    raw: options.Raw = None,
-    again: options.Again = False,
-    skip_bad: options.SkipBad = False,
-    dry_run: options.DryRun = False,
-    quiet: options.Quiet = False,
-    as_json: AsJson = False,
-    force: options.Force = False,
+    target: options.Target,
+    reading: options.Reading,
+    run: options.Run,
+    printing: options.Printing,
 ) -> str | Partly:
     """Turn normalized data in files back, into new files or in place."""
     from fastnorm.normalization import Normalization
 
-    _target(sources, out, in_place)
-    layer = Normalization.load(state)
-    if dry_run:
-        return _plan(sources, f"turn back into {out}" if out else "turn back in place", as_json)
-    how = {"columns": options.names(columns), "key": key, "raw": options.layout(raw)}
+    target.path(sources)
+    layer, out, how = Normalization.load(state), target.out, reading.how()
+    if run.dry_run:
+        return _plan(sources, how, f"turn back into {out}" if out else "turn back in place", printing)
     skipped: options.Skipped = []
-    bad = skipped if skip_bad else None
-    _write(layer, sources, out, how, bad, set(), quiet, overwrite=force, again=again, inverse=True)
+    _write(layer, sources, target, how, skipped, run, printing, inverse=True)
     files = {"sources": sources, "out": None if out is None else str(out), "state": str(state)}
-    return _answer(layer, files, skipped, quiet, as_json)
+    return _answer(layer, files, skipped, printing)
 
 
 # What they share.
-
-
-def _target(sources: Sequence[str], out: Path | None, in_place: bool) -> Path:
-    """Where the result goes."""
-    if in_place == (out is not None):
-        raise typer.BadParameter("name either a new file with --out, or --in-place", param_hint="--out")
-    return out if out is not None else Path(sources[0])
 
 
 def _check_not_done(sources: Sequence[str], state: Path, how: dict[str, Any]) -> None:
@@ -175,15 +152,17 @@ def _local(sources: Sequence[str]) -> list[Path]:
 
 
 def _adapted(
-    sources: Sequence[str], state: Path, how: dict[str, Any], threads: int | None, skip_bad: bool, quiet: bool
+    sources: Sequence[str], state: Path, how: dict[str, Any], run: options.Run, printing: options.Printing
 ) -> tuple[Normalization, options.Skipped]:
     from fastnorm.files import adapt_files
 
     skipped: options.Skipped = []
     scan, start = state.with_name(f".{state.name}.scan"), time.monotonic()
-    resumed, bad = scan.exists(), skipped if skip_bad else None
+    resumed, bad = scan.exists(), skipped if run.skip_bad else None
     try:
-        layer = adapt_files(sources, **how, threads=threads, checkpoint=scan, skipped=bad, progress=not quiet)
+        layer = adapt_files(
+            sources, **how, threads=run.threads, checkpoint=scan, skipped=bad, progress=not printing.quiet
+        )
     except BaseException:
         if not resumed and time.monotonic() - start < WORTH:
             scan.unlink(missing_ok=True)
@@ -191,79 +170,91 @@ def _adapted(
     return layer, skipped
 
 
-def _learned(
-    sources: Sequence[str],
-    state: Path,
-    how: dict[str, Any],
-    threads: int | None,
-    skip_bad: bool,
-    quiet: bool,
-    in_place: bool,
-) -> tuple[Normalization, options.Skipped]:
-    """The layer of these data, kept beside the state until all is written."""
-    if in_place and (stopped := kept(sources, state, how)) is not None:  # the data are not what they were
-        return stopped, []
-    layer, skipped = _adapted(sources, state, how, threads, skip_bad, quiet)
-    layer.save(pending_of(state))
-    return layer, skipped
-
-
 def _write(
     layer: Normalization,
     sources: Sequence[str],
-    out: Path | None,
+    target: options.Target,
     how: dict[str, Any],
-    skipped: options.Skipped | None,
-    bad: set[str],
-    quiet: bool,
-    **rest: Any,
+    skipped: options.Skipped,
+    run: options.Run,
+    printing: options.Printing,
+    *,
+    inverse: bool = False,
 ) -> None:
-    """Normalize what could be read; new troubles are added to ``skipped``."""
+    """Normalize what could be read, or turn it back; new troubles are added to ``skipped``."""
     from fastnorm.files import normalize_files
 
-    more: options.Skipped | None = None if skipped is None else []
-    source = sources[0] if len(sources) == 1 else sources
-    normalize_files(source, out, layer, **how, skipped=more, progress=not quiet, **rest)
-    if skipped is not None and more is not None:
-        skipped += [(name, error) for name, error in more if name not in bad]
+    known, more = {name for name, _ in skipped}, options.Skipped()
+    with _at_most(run.threads):
+        normalize_files(
+            sources[0] if len(sources) == 1 else sources,
+            target.out,
+            layer,
+            **how,
+            inverse=inverse,
+            overwrite=printing.force,
+            again=target.again,
+            skipped=more if run.skip_bad else None,
+            progress=not printing.quiet,
+        )
+    skipped += [(name, error) for name, error in more if name not in known]
 
 
-def _plan(sources: Sequence[str], what: str, as_json: bool) -> str:
+@contextmanager
+def _at_most(threads: int | None) -> Iterator[None]:
+    """Let layers that were loaded use so many threads."""
+    before = os.environ.get(_THREADS)
+    if threads is not None:
+        os.environ[_THREADS] = str(threads)
+    try:
+        yield
+    finally:
+        os.environ.pop(_THREADS, None)
+        if before is not None:
+            os.environ[_THREADS] = before
+
+
+def _plan(sources: Sequence[str], how: dict[str, Any], what: str, printing: options.Printing) -> str:
     """What would be done with which files."""
     from fastnorm.files._formats import format_of
+    from fastnorm.files._open import Reading
     from fastnorm.files._shards import shards
 
+    places = [shard.place for shard in shards(list(sources))]
+    Reading(**how).check(places)
+    kinds = ["raw" if how["raw"] else format_of(place) for place in places]
     found = [
-        {"file": shard.place.name, "format": format_of(shard.place), "bytes": shard.place.size()}
-        for shard in shards(list(sources))
+        {"file": place.name, "format": kind, "bytes": place.size()} for place, kind in zip(places, kinds, strict=True)
     ]
-    if as_json:
+    if printing.as_json:
         return json.dumps({"would": what, "files": found}, indent=2)
     lines = [f"{item['bytes']:>16,} bytes  {item['format']:<12} {item['file']}" for item in found]
     return "\n".join([f"Would {what}:", *lines])
 
 
-def _untouched(sources: Sequence[str], layer: Normalization) -> list[str]:
-    """The columns of the first table that are no features."""
+def _untouched(sources: Sequence[str], layer: Normalization, bad: set[str]) -> list[str]:
+    """The columns of the first table that could be read which are no features."""
     from fastnorm.files._formats import TABLES, format_of
     from fastnorm.files._shards import shards
     from fastnorm.files._tables import open_table
 
-    place = shards(list(sources))[0].place
-    if layer.feature_names is None or format_of(place) not in TABLES:
+    if layer.feature_names is None:
         return []
-    with open_table(place, layer.feature_names) as table:
-        return [name for name in table.names if name not in table.columns]
+    for place in (shard.place for shard in shards(list(sources))):
+        if place.name not in bad and format_of(place) in TABLES:
+            with open_table(place, layer.feature_names) as table:
+                return [name for name in table.names if name not in table.columns]
+    return []
 
 
 def _answer(
-    layer: Normalization, files: dict[str, Any], skipped: options.Skipped, quiet: bool, as_json: bool
+    layer: Normalization, files: dict[str, Any], skipped: options.Skipped, printing: options.Printing
 ) -> str | Partly:
     lines = [f"Left out: {in_one_line(error)}" for _, error in skipped]
-    if as_json:
+    if printing.as_json:
         left = [{"file": name, "error": in_one_line(error)} for name, error in skipped]
         text = json.dumps({**files, "skipped": left, **as_data(layer)}, indent=2)
-    elif quiet:
+    elif printing.quiet:
         text = "\n".join(lines)
     else:
         if "left_out" in files:

@@ -41,13 +41,13 @@ def progress(layer: Normalization, sources: Sequence[str], how: dict[str, Any]) 
     return found
 
 
-def kept(sources: Sequence[str], state: Path, how: dict[str, Any]) -> Normalization | None:
+def kept(sources: Sequence[str], state: Path, how: dict[str, Any], settings: dict[str, Any]) -> Normalization | None:
     """The layer of a run in place of these files that was stopped; what such a run left that never began goes.
 
     Raises
     ------
     ValueError
-        If that run was told another axis.
+        If that run was told other settings.
     """
     from fastnorm.normalization import Normalization
 
@@ -58,10 +58,11 @@ def kept(sources: Sequence[str], state: Path, how: dict[str, Any]) -> Normalizat
     if progress(layer, sources, how) <= {"none"}:
         pending.unlink()
         return None
-    if how["axis"] != layer.axis:
-        raise ValueError(
-            f"{sources[0]} is in the middle of a run with axis={layer.axis!r}; finish that with the same command"
-        )
+    for name, value in settings.items():
+        if value != (before := getattr(layer, name)):
+            raise ValueError(
+                f"{sources[0]} is in the middle of a run with {name}={before!r}; finish that with the same command"
+            )
     return layer
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from fastnorm.cli import _options as options
-from fastnorm.cli._app import AsJson, command
+from fastnorm.cli._app import command
 from fastnorm.cli._pending import settle
 from fastnorm.cli._texts import as_data, as_text
 
@@ -17,6 +17,7 @@ from fastnorm.cli._texts import as_data, as_text
 @command("Example: fastnorm report normalized.fastnorm.json --html report.html --data weather.csv")
 def report(
     state: Annotated[Path, typer.Argument(metavar="STATE", help="A state file.")],
+    *,
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write one HTML page with a picture of each feature.")
     ] = None,
@@ -24,12 +25,8 @@ def report(
         list[str] | None,
         typer.Option(metavar="SOURCE", help="The data, for the histograms; may be repeated."),
     ] = None,
-    columns: options.Columns = None,
-    key: options.Key = None,
-    raw: options.Raw = None,
-    quiet: options.Quiet = False,
-    as_json: AsJson = False,
-    force: options.Force = False,
+    reading: options.Reading,
+    printing: options.Printing,
 ) -> str:
     """Print what a state file holds, or draw it."""
     from fastnorm.normalization import Normalization
@@ -41,13 +38,13 @@ def report(
         from fastnorm.files import write_report
         from fastnorm.files._destination import check_destination
 
-        check_destination(html, state, overwrite=force)
-        reading: dict[str, Any] = {"columns": options.names(columns), "key": key, "raw": options.layout(raw)}
-        write_report(layer, html, data or None, title=f"Report of {state.name}", **reading, progress=not quiet)
-    if as_json:
+        check_destination(html, state, overwrite=printing.force)
+        title = f"Report of {state.name}"
+        write_report(layer, html, data or None, title=title, **reading.how(), progress=not printing.quiet)
+    if printing.as_json:
         page = {} if html is None else {"html": str(html)}
         return json.dumps({"state": str(state), **page, **as_data(layer)}, indent=2)
-    if quiet:
+    if printing.quiet:
         return ""
     return as_text(layer) if html is None else f"{as_text(layer)}\n\nReport: {html}"
 
@@ -56,15 +53,13 @@ def report(
 def merge(
     states: Annotated[list[Path], typer.Argument(metavar="STATE...", help="State files of different rows.")],
     out: options.OutState,
-    quiet: options.Quiet = False,
-    as_json: AsJson = False,
-    force: options.Force = False,
+    printing: options.Printing,
 ) -> str:
     """Add up what several states have learned, each from rows of its own, exactly."""
     from fastnorm.files._destination import check_destination
     from fastnorm.normalization import Normalization
 
-    check_destination(out, *states, overwrite=force)
+    check_destination(out, *states, overwrite=printing.force)
     if len({state.resolve() for state in states}) < len(states):
         raise ValueError("a state is named twice, and its rows would be counted twice; name each once")
     layer = Normalization.load(states[0])
@@ -74,9 +69,9 @@ def merge(
         except ValueError as error:
             raise ValueError(f"{state}: {error}") from error
     layer.save(out)
-    if as_json:
+    if printing.as_json:
         return json.dumps({"states": list(map(str, states)), "state": str(out), **as_data(layer)}, indent=2)
-    return "" if quiet else f"{as_text(layer)}\n\nState file: {out}"
+    return "" if printing.quiet else f"{as_text(layer)}\n\nState file: {out}"
 
 
 @command("Example: fastnorm recover big.npy")
@@ -86,9 +81,13 @@ def recover(
         bool, typer.Option("--roll-back", help="Bring back what the file held, where that is still possible.")
     ] = False,
     quiet: options.Quiet = False,
-    as_json: AsJson = False,
+    as_json: options.AsJson = False,
 ) -> str:
-    """Complete runs in place that were stopped, from their journals."""
+    """Finish what `normalize --in-place` left undone when it was stopped, or take it back.
+
+    The journal beside a file says how: neither state nor options are needed. Files that nothing was stopped in stay as
+    they are.
+    """
     from fastnorm.files import recover
 
     found = [name for path in paths for name in recover(path, roll_back=roll_back, progress=not quiet)]

@@ -8,11 +8,12 @@ import sys
 import textwrap
 from typing import Any
 
-from fastnorm.cli._app import AsJson, command
+from fastnorm.cli import _options as options
+from fastnorm.cli._app import command
 
 
 @command("Example: fastnorm info --json")
-def info(as_json: AsJson = False) -> str:
+def info(as_json: options.AsJson = False) -> str:
     """Print versions, processor, threads and the kernel cache."""
     facts = _facts()
     if as_json:

@@ -85,14 +85,15 @@ def adapt_files(
     layer = Normalization(axis, threads=threads, **settings)
     found = shards(source)
     reading = Reading(key, columns, raw)
+    reading.check(shard.place for shard in found)
     words = None if raw is None else [str(np.dtype(raw[0])), raw[1]]
     names = None if columns is None else list(columns)
     done = Checkpoint(checkpoint, {"axis": axis, "columns": names, "key": key, "raw": words})
-    found = done.sort(found)
+    found, flat = done.sort(found), False
     with Progress(progress, sum(shard.place.size() for shard in found), "adapt") as bar:
         for shard in found:
             try:
-                _scan(shard, layer, reading, done, bar)
+                flat |= _scan(shard, layer, reading, done, bar)
             except (OSError, ValueError, TypeError) as error:
                 named = named_error(shard.place, error)
                 if skipped is None or is_of_disk(error):
@@ -108,6 +109,12 @@ def adapt_files(
         raise ValueError(f"{given}: none could be read" if skipped else f"{given}: there are no rows to learn from")
     if (total := done.total.settled()) is None:
         raise ValueError(f"{given}: no numeric columns among {listed(list(done.total.columns or ()))}")
+    if flat and total.moments.shape and total.moments.rows == 1:
+        size = total.moments.shape[0]
+        raise ValueError(
+            f"{given} holds a 1-D array, which is one row of {size} features, and of one row no variance can be "
+            f"learned; pass axis=None (--axis none) for one feature of {size} values"
+        )
     layer = Normalization.from_moments(total.moments, axis=axis, threads=threads, **settings)
     if total.names and total.moments.shape:
         layer.feature_names = total.names
@@ -115,16 +122,20 @@ def adapt_files(
     return layer
 
 
-def _scan(shard: Shard, layer: Normalization, reading: Reading, done: Checkpoint, bar: Progress) -> None:
+def _scan(shard: Shard, layer: Normalization, reading: Reading, done: Checkpoint, bar: Progress) -> bool:
+    """Take in a file; whether it holds a 1-D array, which is one row."""
     check_whole(shard.place)
     before = done.begin(shard.place)
     if before is None:
         bar.add(shard.place.size())
-        return
+        return False
+    flat = False
     with steps(shard.place, layer.axis, reading, before) as parts:
         for step in parts:
+            flat = step.columns is None and step.data.ndim == 1
             done.add(Part(Moments.of(step.data, layer.axis, threads=layer.threads), step.columns))
             bar.add(step.size)
     if done.part is not None and (sure := done.part.settled()) is not None:
         policy.check_batch(sure.moments, layer.nan, layer.inf)
     done.end(shard.place)
+    return flat

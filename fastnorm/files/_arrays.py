@@ -28,6 +28,7 @@ class ArrayFile(ABC):
     """
 
     chunks: tuple[int, ...] | None = None  # what is stored together, where a format says so
+    replaces = False  # whether writing makes new files, of which a power cut may leave zeros
 
     def __init__(
         self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], order: str = "C", key: str | None = None
@@ -61,6 +62,9 @@ class ArrayFile(ABC):
     def sync(self) -> None:  # noqa: B027
         """Return when all that was written is on the disk."""
 
+    def tidy(self) -> None:  # noqa: B027
+        """Remove what a process that was killed left half written."""
+
     def close(self) -> None:  # noqa: B027
         """Let go of the file."""
 
@@ -81,8 +85,8 @@ def chosen(name: str, key: str | None, found: Collection[str]) -> str:
         raise ValueError(f"{name} holds no array; name another file")
     listed = ", ".join(sorted(found)[:20]) + (", ..." if len(found) > 20 else "")
     if key is None:
-        raise ValueError(f"{name} holds several arrays ({listed}); say which one with key=")
-    raise ValueError(f"{name} holds no array {key!r}, but {listed}; name one of these with key=")
+        raise ValueError(f"{name} holds several arrays ({listed}); say which one with key= (--key)")
+    raise ValueError(f"{name} holds no array {key!r}, but {listed}; name one of these with key= (--key)")
 
 
 def regions(file: ArrayFile, axis: int | tuple[int, ...] | None) -> Iterator[Region]:
@@ -103,8 +107,8 @@ def regions(file: ArrayFile, axis: int | tuple[int, ...] | None) -> Iterator[Reg
     whole = max(1, math.prod(file.shape[index] for index in kept) * file.dtype.itemsize)
     if whole > WIDEST and reduced:
         raise ValueError(
-            f"{file.name} has {whole // file.dtype.itemsize} features with axis={axis!r} (shape {file.shape}), too "
-            "many for parts that fit into memory; is it damaged, or is another axis meant?"
+            f"{file.name} has {whole // file.dtype.itemsize} features with axis={axis!r} (--axis; shape {file.shape}), "
+            "too many for parts that fit into memory; is it damaged, or is another axis meant?"
         )
     steps = [max(1, min(grid[index], file.shape[index])) for index in reduced]
     for place, step in enumerate(steps):

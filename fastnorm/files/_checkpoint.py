@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,7 @@ class Checkpoint:
         self.working: list[Any] | None = None  # identity of the file in work
         self.steps = 0  # of that file, which are in ``part``
         self.part: Part | None = None
-        self._known: Counter[tuple[Any, ...]] = Counter()  # finished files of an earlier run that did not come up yet
+        self._known: set[tuple[Any, ...]] = set()  # finished files of an earlier run
         self._saved = time.monotonic()
         if self.path is not None:
             if self.path.exists():
@@ -57,7 +56,7 @@ class Checkpoint:
             )
         self.finished, self.working, self.steps = document["finished"], document["working"], document["steps"]
         self.total, self.part = (packed and Part.unpack(packed) for packed in (document["total"], document["part"]))
-        self._known = Counter(map(tuple, self.finished))
+        self._known = set(map(tuple, self.finished))
 
     def sort(self, found: list[Shard]) -> list[Shard]:
         """The files with the one that was in work first, so that what was read of it is not lost.
@@ -70,14 +69,12 @@ class Checkpoint:
         if self.path is None or not (self.finished or self.working):
             return found
         now = [identity(shard.place) for shard in found]
-        sizes = {name: rest for name, *rest in now}
+        sizes, here = {name: rest for name, *rest in now}, set(map(tuple, now))
         for name, *rest in [*self.finished, *([self.working] if self.working else [])]:
             if name in sizes and sizes[name] != rest:
                 raise ValueError(f"{name} has changed since {self.path} was written; remove that to begin anew")
-        left = Counter(map(tuple, now))
         for entry in self.finished:
-            left[tuple(entry)] -= 1
-            if left[tuple(entry)] < 0:
+            if tuple(entry) not in here:
                 raise ValueError(
                     f"{entry[0]} was read by the scan of {self.path}, but is not named now; name the same files (and "
                     "more, if you like), or remove that to begin anew"
@@ -88,8 +85,7 @@ class Checkpoint:
     def begin(self, place: Place) -> int | None:
         """Steps of this file that are done already; None if all are."""
         now = None if self.path is None else identity(place)
-        if now is not None and self._known[tuple(now)]:
-            self._known[tuple(now)] -= 1
+        if now is not None and tuple(now) in self._known:
             return None
         if now is None or now != self.working:
             self.working, self.steps, self.part = now, 0, None

@@ -27,6 +27,7 @@ SUFFIXES = {
     ".dat": "raw",
 }
 TABLES = frozenset({"parquet", "arrow", "csv"})
+KEYED = frozenset({"npz", "safetensors", "zarr", "hdf5"})  # hold arrays with names
 
 
 def format_of(place: Place) -> str:

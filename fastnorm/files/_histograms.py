@@ -63,6 +63,7 @@ def histograms(
         counting.add(data)
         return counting.result()
     found = shards(data)
+    Reading(key, columns, raw).check(shard.place for shard in found)
     reading = Reading(key, columns or layer.feature_names, raw)
     with Progress(progress, sum(shard.place.size() for shard in found), "count") as bar:
         for shard in found:

@@ -46,7 +46,7 @@ def in_place(
         if any(journal.plan[name] != value for name, value in asked.items()):
             raise ValueError(
                 f"{target} is in the middle of another run; finish that with the call that began it, or with "
-                "fastnorm.recover(path)"
+                f"`fastnorm recover {target}`"
             )
     else:
         done = None if again else _record.record_of(target, file)
@@ -107,7 +107,9 @@ class Run:
     def complete(self, bar: Progress) -> None:
         """Do what is left to do, note the result and remove the journal."""
         try:
-            todo = self._unfinished() if self.journal.touched else list(range(len(self.parts)))
+            if resumed := self.journal.touched:
+                self.file.tidy()
+            todo = self._unfinished() if resumed else list(range(len(self.parts)))
             bar.add(sum(_size(self.file, self.parts[index]) for index in {*range(len(self.parts))} - {*todo}))
             for index in todo:
                 self._one(index)
@@ -127,11 +129,12 @@ class Run:
         ValueError
             If more than one region has changed: then only completing helps.
         """
+        self.file.tidy()
         todo = self._unfinished()
         if done := len(self.parts) - len(todo):
             raise ValueError(
                 f"{self.target} cannot be brought back: {done} of its {len(self.parts)} regions are done, and what "
-                "they held is gone; complete it, with fastnorm.recover(path)"
+                "they held is gone; complete it, with `fastnorm recover {self.target}`"
             )
         for index in todo:
             if (old := self._kept(index)) is not None:
@@ -175,9 +178,10 @@ class Run:
         return todo
 
     def _is_between(self, values: NDArray[Any], old: NDArray[Any]) -> bool:
-        """Whether values are, byte by byte, old or new ones: what a stop in the middle of writing leaves."""
+        """Whether values are, byte by byte, old or new ones (or lost): what a stop in the middle of writing leaves."""
         now, before, after = map(bytes_of, (values, old, self._transformed(old)))
-        return bool(((now == before) | (now == after)).all())
+        known = (now == before) | (now == after)
+        return bool((known | (now == 0) if self.file.replaces else known).all())
 
     def _transformed(self, values: NDArray[Any]) -> NDArray[Any]:
         return transformed(self.layer, values, self.journal.plan["direction"])

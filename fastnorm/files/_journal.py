@@ -50,7 +50,7 @@ def check_whole(place: Place) -> None:
     if place.path is not None and (beside(place.path.resolve(), "journal") / "plan").exists():
         raise ValueError(
             f"{place.name} is in the middle of being normalized in place; finish that with the call that began it, or "
-            "with fastnorm.recover(path)"
+            f"with `fastnorm recover {place.name}`"
         )
 
 

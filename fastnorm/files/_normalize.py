@@ -84,9 +84,12 @@ def normalize_files(
     sources = [source] if isinstance(source, (str, os.PathLike)) else list(source)
     found = shards(sources)
     reading = Reading(key, columns, raw)
+    reading.check(shard.place for shard in found)
     direction: Direction = "inverse" if inverse else "forward"
     if out is None and again and len(found) > 1:
-        raise ValueError("again=True takes one file at a time: of several, a stop would leave open which have had it")
+        raise ValueError(
+            "again=True (--again) takes one file at a time: of several, a stop would leave open which have had it"
+        )
     targets = _targets(found, out)
     _check_apart(sources, out)
     if not overwrite:
@@ -136,7 +139,9 @@ def _targets(found: list[Shard], out: Source | None) -> list[Path | None]:
     for shard in found:
         target = place.path / (shard.relative or Path(shard.place.name).name) if many else place.path
         if shard.place.path is not None and target.resolve() == shard.place.path.resolve():
-            raise ValueError(f"{target} is the file that is read; pass out=None to work in place, or another name")
+            raise ValueError(
+                f"{target} is the file that is read; pass out=None (--in-place) to work in place, or another name"
+            )
         if target in targets:
             raise ValueError(f"{targets[target]} and {shard.place.name} would both become {target}; write them apart")
         targets[target] = shard.place.name
@@ -150,6 +155,11 @@ def _change(
         what = "files behind a URL" if place.path is None else f"{format_of(place)} files"
         raise ValueError(f"{place.name}: {what} cannot be changed in place; name another file for the result")
     target = place.path.resolve()  # the journal of a file lies beside it, not beside a link to it
+    if target.is_file() and target.stat().st_nlink > 1:
+        raise ValueError(
+            f"{place.name} has other names (hard links), under which it would be changed too, and not be known as "
+            "normalized; copy it first, or name another file for the result"
+        )
     with locked(target), open_array(place, reading, writable=True) as file:
         return in_place(file, target, layer, direction, reading, again, bar)
 

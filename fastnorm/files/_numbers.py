@@ -18,10 +18,17 @@ MISSING = (
     *("-NaN", "-nan", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"),
 )
 _TRUTH = {"true": "1", "false": "0"}
+# A number as people write it, also with a comma for the point or between thousands.
+_NUMBER = r"^[+-]?(\d+[.,]?\d*|[.,]\d+|\d{1,3}(,\d{3})+(\.\d*)?)([eE][+-]?\d+)?$"
 
 
 class NotNumeric(ValueError):
-    """The column holds something else; the text says what."""
+    """The column holds other text: the first in row ``place``; and perhaps numbers beside it."""
+
+    def __init__(self, text: Any) -> None:
+        self.place = _first_text(text)
+        self.among_numbers = bool(pc.any(pc.match_substring_regex(text, _NUMBER)).as_py())
+        super().__init__(repr(text[self.place].as_py()))
 
 
 def kind_of(kind: Any, asked: bool = False) -> bool | None:
@@ -30,6 +37,20 @@ def kind_of(kind: Any, asked: bool = False) -> bool | None:
         return None
     number = (pa.types.is_integer, pa.types.is_floating, pa.types.is_decimal)
     return any(test(kind) for test in number) or (asked and pa.types.is_boolean(kind))
+
+
+def stacked(columns: dict[str, Any]) -> Any:
+    """A table of columns; an array where they are floats of one type without nulls, which is counted in one go."""
+    kinds = {column.type for column in columns.values()}
+    if not kinds <= {pa.float64()} | {pa.float32()} or len(kinds) > 1 or any(c.null_count for c in columns.values()):
+        return pa.table(columns)
+    values = np.empty((len(columns), len(next(iter(columns.values())))), kinds.pop().to_pandas_dtype())
+    for row, column in zip(values, columns.values(), strict=True):
+        start = 0
+        for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
+            row[start : start + len(chunk)] = chunk.to_numpy()
+            start += len(chunk)
+    return values.T
 
 
 def of_typed(column: Any) -> Any:
@@ -62,13 +83,26 @@ def of_text(column: Any, asked: bool = False) -> Any:
         try:
             numbers = text.cast(pa.float64())
         except pa.ArrowInvalid as error:
-            raise NotNumeric(str(error)) from error
+            raise NotNumeric(text) from error
     numbers = pc.if_else(pc.is_nan(numbers), None, numbers)
     ends = pc.min_max(numbers).as_py()
     # float64 holds every whole number below 2**53.
     if ends["min"] is None or -(2.0**53) < ends["min"] <= ends["max"] < 2.0**53:
         return numbers
     return _exact(text, numbers)
+
+
+def _first_text(column: Any) -> int:
+    """The first row that is no number, of a column that has one."""
+    first, end = 0, len(column)
+    while end - first > 1:
+        middle = (first + end) // 2
+        try:
+            column.slice(first, middle - first).cast(pa.float64())
+            first = middle
+        except pa.ArrowInvalid:
+            end = middle
+    return first
 
 
 def _truth_as_digits(text: Any) -> Any:

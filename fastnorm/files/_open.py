@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fastnorm.files._arrays import ArrayFile
-from fastnorm.files._formats import SUFFIXES, format_of
+from fastnorm.files._formats import KEYED, SUFFIXES, TABLES, format_of
 from fastnorm.files._place import Place
 
 _PLAUSIBLE = 1 << 30  # bytes that a small file may well claim: most of them never written
@@ -27,6 +27,21 @@ class Reading:
     key: str | None = None  # the array in a file that holds several
     columns: Sequence[str] | None = None  # of tables
     raw: tuple[DTypeLike, tuple[int, ...]] | None = None  # dtype and shape of a file without a header
+
+    def check(self, places: Iterable[Place]) -> None:
+        """Raise ValueError for what no file has a use for, and where ``raw`` denies what a name says."""
+        if self == Reading():
+            return
+        kinds = {}
+        for place in places:
+            kinds[place.name] = kind = format_of(place) if self.raw is None else SUFFIXES.get(place.suffix, "raw")
+            if self.raw is not None and kind != "raw":
+                raise ValueError(f"{place.name} is a {kind} file, which says what it holds; leave raw= (--raw) away")
+        name, kind = next(iter(kinds.items()))
+        if self.columns is not None and not TABLES & {*kinds.values()}:
+            raise ValueError(f"{name} is a {kind} file, which has no columns; leave columns= (--columns) away")
+        if self.key is not None and not KEYED & {*kinds.values()}:
+            raise ValueError(f"{name} is a {kind} file, whose array has no name; leave key= (--key) away")
 
 
 def open_array(place: Place, reading: Reading, *, writable: bool = False) -> ArrayFile:
@@ -59,7 +74,8 @@ def _opened(place: Place, reading: Reading, writable: bool) -> ArrayFile:
 
             if reading.raw is None:
                 raise ValueError(
-                    f"{place.name} says nothing of what it holds; pass raw=(dtype, shape), e.g. ('float32', (-1, 9))"
+                    f"{place.name} says nothing of what it holds; say it with raw= (--raw), e.g. "
+                    "raw=('float32', (-1, 9)) or --raw float32:-1,9"
                 )
             return open_raw(place, *reading.raw, **options)
         case "npy":

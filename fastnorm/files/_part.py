@@ -38,7 +38,7 @@ class Part:
             if (mine := self.moments.shape) != (theirs := other.moments.shape):
                 raise ValueError(f"has features of shape {theirs}, but the files before it have {mine}")
             return Part(self.moments + other.moments, self.columns or other.columns)
-        both = Part(self.moments, _merged(self.columns, other.columns))
+        both = Part(self.moments, self._merged(other))
         return Part(self._of(both.names) + other._of(both.names), both.columns)
 
     def _of(self, names: tuple[str, ...]) -> Moments:
@@ -47,13 +47,40 @@ class Part:
         place = {name: index for index, name in enumerate(self.names)}
         return self.moments._chosen([place[name] for name in names])
 
+    def _merged(self, other: Part) -> Columns:
+        mine, theirs = self.columns or {}, other.columns or {}
+        lacking = {
+            "missing": [name for name, kind in mine.items() if kind is not False and name not in theirs],
+            "extra": [name for name, kind in theirs.items() if kind is not False and name not in mine],
+            "numeric in one only": [name for name in mine if name in theirs and self._differs(other, name)],
+        }
+        if found := "; ".join(f"{word} {listed(names)}" for word, names in lacking.items() if names):
+            raise ValueError(
+                f"does not have the columns of the files before it: {found}; mend that file, leave it out, or name the "
+                "features with columns= (--columns)"
+            )
+        return {name: _kind(mine.get(name), theirs.get(name)) for name in mine | theirs}
+
+    def _differs(self, other: Part, name: str) -> bool:
+        """Whether a column holds numbers in one of both and something else in the other."""
+        kinds = [(part, (part.columns or {})[name]) for part in (self, other)]
+        if False not in (kind for _, kind in kinds):
+            return False
+        return any(kind or (kind is None and part._has_values(name)) for part, kind in kinds)
+
+    def _has_values(self, name: str) -> bool:
+        if not self.moments.shape:
+            return False
+        return bool(self.moments.missing[self.names.index(name)] < self.moments.rows)
+
     def settled(self) -> Part | None:
         """Without the columns that may be features but have no value at all; None if no feature is left."""
         if self.columns is None or (not self.moments.shape and None not in self.columns.values()):
             return self
         if not self.moments.shape:
             raise ValueError(
-                "with axis=None only columns are taken that are sure to be numeric; name them: columns=[...]"
+                "with axis=None (--axis none) only columns are taken that are sure to be numeric; name them with "
+                "columns= (--columns)"
             )
         moments = self.moments
         given = dict(zip(self.names, (moments.missing < moments.rows).tolist(), strict=True))
@@ -69,20 +96,6 @@ class Part:
     def unpack(cls, packed: dict[str, Any]) -> Part:
         """The part that `pack` gave."""
         return cls(Moments.from_bytes(base64.b64decode(packed["moments"], validate=True)), packed["columns"])
-
-
-def _merged(mine: Columns, other: Columns) -> Columns:
-    wrong = {
-        "missing": [name for name, kind in mine.items() if kind is not False and name not in other],
-        "extra": [name for name, kind in other.items() if kind is not False and name not in mine],
-        "numeric in one only": [name for name, kind in mine.items() if {kind, other.get(name)} == {True, False}],
-    }
-    if found := "; ".join(f"{word} {listed(names)}" for word, names in wrong.items() if names):
-        raise ValueError(
-            f"does not have the columns of the files before it: {found}; mend that file, leave it out, or name the "
-            "features with columns=[...]"
-        )
-    return {name: _kind(mine.get(name), other.get(name)) for name in mine | other}
 
 
 def _kind(one: bool | None, other: bool | None) -> bool | None:

@@ -61,7 +61,14 @@ class Place:
                 return 0
         if self.path.is_dir():
             return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
-        return self.path.stat().st_size
+        return self.path.stat().st_size if self.path.exists() else 0
+
+    def identity(self) -> object:
+        """What two names of one file have in common: links to it, too."""
+        if self.path is None or not self.path.exists():
+            return self.name
+        status = self.path.stat()
+        return status.st_dev, status.st_ino
 
     @property
     def suffix(self) -> str:

@@ -11,6 +11,8 @@ from pathlib import Path, PurePosixPath
 from fastnorm.files._formats import SUFFIXES, format_of, is_store
 from fastnorm.files._place import Place, Source
 
+_HIDDEN = "._"  # a name that begins so is no data
+
 
 @dataclass(frozen=True, slots=True)
 class Shard:
@@ -30,13 +32,22 @@ def shards(source: Source | Iterable[Source]) -> list[Shard]:
     FileNotFoundError
         If there is no such file, or no data file in a folder.
     ValueError
-        If a folder holds files of several formats.
+        If a folder holds files of several formats, or a file is named twice, also as a link to itself.
     """
-    if not isinstance(source, (str, os.PathLike)):
-        found = [shard for item in source for shard in shards(item)]
-        if not found:
-            raise ValueError("there are no files to read; name at least one")
-        return found
+    sources = [source] if isinstance(source, (str, os.PathLike)) else source
+    found = [shard for item in sources for shard in _meant(item)]
+    if not found:
+        raise ValueError("there are no files to read; name at least one")
+    names: dict[object, str] = {}
+    for place in (shard.place for shard in found):
+        if (same := place.identity()) in names:
+            other = "" if names[same] == place.name else f"the same file as {names[same]}, "
+            raise ValueError(f"{place.name} is {other}named twice, and its rows would count twice; name each file once")
+        names[same] = place.name
+    return found
+
+
+def _meant(source: Source) -> list[Shard]:
     place = Place.of(source)
     if place.path is None:
         return _behind_url(place)
@@ -54,28 +65,47 @@ def shards(source: Source | Iterable[Source]) -> list[Shard]:
 
 def _behind_url(place: Place) -> list[Shard]:
     system = place.filesystem()
-    if glob.has_magic(place.name) or (not is_store(place) and system.isdir(place.name)):
-        pattern = place.name if glob.has_magic(place.name) else place.name.rstrip("/") + "/**"
-        names = sorted(map(system.unstrip_protocol, system.glob(pattern)))
-        places = [found for found in map(Place.of, names) if found.suffix in SUFFIXES]
-        if not places:
-            raise FileNotFoundError(f"no data file matches {place.name}")
-        return [Shard(found, PurePosixPath(found.name).name) for found in places]
-    return [Shard(place)]
+    if glob.has_magic(place.name) and not system.exists(place.name):
+        folder, names = None, system.glob(place.name)
+    elif system.isdir(place.name) and not is_store(place):
+        folder = PurePosixPath(system._strip_protocol(place.name))
+        names = system.glob(place.name.rstrip("/") + "/**")
+    else:
+        return [Shard(place)]
+    paths: list[PurePosixPath] = []
+    for path in sorted(map(PurePosixPath, names)):
+        below = path if folder is None else path.relative_to(folder)
+        if _is_meant(below.as_posix()) and not any(map(is_store, map(Place.of, path.parents))):
+            paths.append(path)
+    found = {path: Place.of(system.unstrip_protocol(str(path))) for path in paths}
+    _check_format(place.name, found.values())
+    return [
+        Shard(place, path.name if folder is None else path.relative_to(folder).as_posix())
+        for path, place in found.items()
+    ]
 
 
 def _below(folder: Path, name: str) -> list[Shard]:
     found: list[Path] = []
     for root, folders, files in os.walk(folder):
         here = Path(root)
-        folders[:] = sorted(item for item in folders if item[0] not in "._")
+        folders[:] = sorted(item for item in folders if item[0] not in _HIDDEN)
         stores = [item for item in folders if is_store(Place.of(here / item))]
         folders[:] = [item for item in folders if item not in stores]
-        known = [item for item in files if Place.of(item).suffix in SUFFIXES and item[0] not in "._"]
-        found += [here / item for item in (*stores, *known)]
-    if not found:
+        found += [here / item for item in (*stores, *filter(_is_meant, files))]
+    _check_format(name, map(Place.of, found))
+    return [Shard(Place.of(path), path.relative_to(folder).as_posix()) for path in sorted(found)]
+
+
+def _is_meant(name: str) -> bool:
+    """Whether a file of a folder is data, by its name."""
+    return Place.of(name).suffix in SUFFIXES and not any(part[0] in _HIDDEN for part in name.split("/") if part)
+
+
+def _check_format(name: str, found: Iterable[Place]) -> None:
+    """Raise unless there are files, all of one format."""
+    formats = sorted(set(map(format_of, found)))
+    if not formats:
         raise FileNotFoundError(f"{name} holds no data files; fastnorm knows {', '.join(SUFFIXES)}")
-    formats = sorted({format_of(Place.of(path)) for path in found})
     if len(formats) > 1:
         raise ValueError(f"{name} holds files of several formats ({', '.join(formats)}); name those that are meant")
-    return [Shard(Place.of(path), path.relative_to(folder).as_posix()) for path in sorted(found)]

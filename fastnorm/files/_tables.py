@@ -84,6 +84,11 @@ class Table:
         from fastnorm.files._numbers import kind_of
 
         name, known = self.file.name, set(self.names)
+        if self.file.text and not wanted and _are_data(self.names):
+            raise ValueError(
+                f"{name}: its first line, {listed(self.names)}, seems to be data; write the names of the columns above "
+                "it, or pass columns= (--columns) if these are names"
+            )
         if twice := [column for column, times in Counter(self.names).items() if times > 1]:
             raise ValueError(f"{name} has several columns named {listed(twice)}; rename them")
         if missing := [column for column in wanted if column not in known]:
@@ -103,21 +108,21 @@ class Table:
         }
 
     def batches(self, done: int = 0) -> Generator[tuple[Any, Columns], None, None]:
-        """Tables of the features, and what is known of the columns by then; without the first ``done``."""
-        columns = dict(self.columns)
-        for batch in self._read([name for name, kind in columns.items() if kind is not False], done):
-            found = {name: self._number(batch, name, columns) for name, kind in columns.items() if kind is not False}
-            yield _table({name: column for name, column in found.items() if column is not None}), dict(columns)
+        """The features as tables or arrays, and what is known of the columns by then; without the first ``done``."""
+        from fastnorm.files import _numbers
+
+        scan = _Scan(self, done)
+        for batch in self._read([name for name, kind in self.columns.items() if kind is not False], done):
+            yield _numbers.stacked(scan.numbers(batch)), dict(scan.columns)
 
     def whole(self) -> Iterator[Any]:
         """Tables of all columns, in which features are numbers."""
-        columns, metadata = dict(self.columns), self.file.schema.metadata or {}
+        scan, metadata = _Scan(self), self.file.schema.metadata or {}
         if not _pandas(self.file.schema):
             metadata = {key: value for key, value in metadata.items() if key != b"pandas"}
         for batch in self._read(self.names, 0):
-            for name in columns:
+            for name, column in scan.numbers(batch).items():
                 place = self.names.index(name)
-                column = self._number(batch, name, columns)
                 batch = batch.set_column(place, self.file.schema.field(place).with_type(column.type), column)
             yield batch.replace_schema_metadata(metadata)
 
@@ -131,28 +136,59 @@ class Table:
                         return
                 yield batch
 
-    def _number(self, batch: Any, name: str, columns: Columns) -> Any:
-        """A column as numbers; None, and noted, if it turns out to be no feature."""
+
+class _Scan:
+    """The columns of a file that are features, or may be, as numbers, batch after batch."""
+
+    def __init__(self, table: Table, done: int = 0) -> None:
+        self.columns = dict(table.columns)
+        self._table = table
+        self._above: int | None = None if done else 0  # rows of the batches before, unless some were left out
+        self._with_numbers: set[str] = set()
+
+    def numbers(self, batch: Any) -> dict[str, Any]:
+        """The features among the columns of a batch; what turns out to be none is noted in ``columns``."""
+        names = [name for name, kind in self.columns.items() if kind is not False]
+        found = {name: column for name in names if (column := self._number(batch, name)) is not None}
+        if not found:
+            raise ValueError(
+                f"{self._table.file.name} has no numeric columns; its columns are {listed(self._table.names)}"
+            )
+        self._with_numbers |= {name for name, column in found.items() if column.null_count < len(column)}
+        if self._above is not None:
+            self._above += batch.num_rows
+        return found
+
+    def _number(self, batch: Any, name: str) -> Any:
         from fastnorm.files import _numbers
 
-        column, file = batch.column(name), self.file.name
+        column, file = batch.column(name), self._table.file
         try:
-            return _numbers.of_text(column, self.asked) if self.file.text else _numbers.of_typed(column)
+            return _numbers.of_text(column, self._table.asked) if file.text else _numbers.of_typed(column)
         except _numbers.NotNumeric as error:
-            if columns[name]:
-                raise ValueError(f"{file}: column {name!r} is not numeric: {error}; name others") from error
-            columns[name] = False
+            row = "" if self._above is None else f" in row {self._above + error.place + 1:,}"
+            if self.columns[name]:
+                raise ValueError(
+                    f"{file.name}: column {name!r} is not numeric: it holds {error}{row}; name others"
+                ) from error
+            if error.among_numbers or name in self._with_numbers:
+                raise ValueError(
+                    f"{file.name}: column {name!r} holds {error}{row}, and numbers; mend it, or name the features with "
+                    "columns= (--columns)"
+                ) from error
+            self.columns[name] = False
         except ValueError as error:
-            raise ValueError(f"{file}: column {name!r} {error}") from error
-        if not any(kind is not False for kind in columns.values()):
-            raise ValueError(f"{file} has no numeric columns; its columns are {listed(self.names)}")
+            raise ValueError(f"{file.name}: column {name!r} {error}") from error
         return None
 
 
-def _table(columns: dict[str, Any]) -> Any:
-    import pyarrow as pa
-
-    return pa.table(columns)
+def _are_data(names: Sequence[str]) -> bool:
+    """Whether names are numbers, and others than pandas and years give to columns."""
+    try:
+        numbers = list(map(float, names))
+    except ValueError:
+        return False
+    return len({*numbers}) < len(names) or not all(map(str.isdecimal, names))
 
 
 def _pandas(schema: Any) -> dict[str, Any]:
@@ -216,7 +252,7 @@ def transform_table(
 
     names = columns if columns is not None else layer.feature_names
     if names is None:
-        raise ValueError(f"{place.name}: the layer has no feature_names; set them, or pass columns=[...]")
+        raise ValueError(f"{place.name}: the layer has no feature_names; set them, or pass columns= (--columns)")
     run = layer.transform if direction == "forward" else layer.inverse_transform
     with open_table(place, names) as table, closing(ahead(table.whole())) as batches:
         writer = None

@@ -20,6 +20,7 @@ from fastnorm.files._tables import TableFile, TableWriter
 
 BLOCK = 1 << 21  # bytes of text that are parsed at once: larger ones take memory and no less time
 _HEAD = 1 << 24  # most letters of the line of names
+_OTHERS = ";|\t"  # what separates columns elsewhere
 _CELLS = 1 << 20  # cells that are written at once
 
 
@@ -39,9 +40,18 @@ class CsvTable(TableFile):
                 raw = opened.enter_context(gzip.open(raw))
             text = opened.enter_context(io.TextIOWrapper(raw, "utf-8-sig", newline=""))
             lines = csv.reader(iter(partial(text.readline, _HEAD), ""), delimiter=self._delimiter)
-            names = next((row for row in lines if row), None)
+            try:
+                names = next((row for row in lines if row), None)
+                first = next((row for row in lines if row), []) if names and len(names) == 1 else []
+            except UnicodeDecodeError as error:
+                raise self._not_utf_8() from error
         if names is None:
             raise ValueError("it is empty")
+        if len(names) == 1 and (other := set(_OTHERS) & set(names[0]) & set("".join(first))):
+            raise ValueError(
+                f"{self.name} has a single column, {names[0]!r}; are its columns separated by {other.pop()!r}? Write "
+                "it with commas (.csv) or tabs (.tsv), and with points in numbers"
+            )
         self.schema = pa.schema([(name, pa.string()) for name in names])
 
     def read(self, names: Sequence[str], done: int) -> Generator[Any, None, None]:
@@ -72,7 +82,18 @@ class CsvTable(TableFile):
                     ConvertOptions(column_types=dict.fromkeys(known, pa.string()), include_columns=names),
                 )
             )
-            yield from reader
+            try:
+                yield from reader
+            except pa.ArrowInvalid as error:
+                if "UTF8" in str(error):
+                    raise self._not_utf_8() from error
+                raise
+
+    def _not_utf_8(self) -> ValueError:
+        return ValueError(
+            f"{self.name} is damaged, or its text is not UTF-8; convert it (iconv -f latin1 -t utf-8), or bring it "
+            "back from a copy"
+        )
 
 
 def _delimiter(suffix: str) -> str:

@@ -13,8 +13,8 @@ from fastnorm.files import _arrays
 from fastnorm.files._place import Place
 from fastnorm.files._tables import TableFile, TableWriter
 
-_BUFFER = 1 << 20  # bytes of a column that are read at once
-_LARGEST = 1 << 27  # bytes of a row group that is written: it is held in memory
+_BUFFER = 1 << 20  # bytes of a column that are read at once; of all together up to 32 times as many
+_LARGEST = 1 << 25  # bytes of a row group that is written: it is held in memory
 
 
 class ParquetTable(TableFile):
@@ -27,7 +27,10 @@ class ParquetTable(TableFile):
         self._raw = place.open()
         try:
             source = self._raw if place.path is None else pa.OSFile(str(place.path))
-            self._file = pq.ParquetFile(source, buffer_size=_BUFFER, pre_buffer=False, page_checksum_verification=True)
+            found = pq.read_metadata(source)
+            buffer = max(_BUFFER >> 5, min(_BUFFER, (_BUFFER << 5) // max(1, found.num_columns)))
+            options = {"buffer_size": buffer, "pre_buffer": False, "page_checksum_verification": True}
+            self._file = pq.ParquetFile(source, metadata=found, **options)
             self.schema = self._file.schema_arrow
         except BaseException:
             self._raw.close()
@@ -38,9 +41,9 @@ class ParquetTable(TableFile):
             self.codec = first.column(0).compression if first.num_columns else None
 
     def read(self, names: Sequence[str], done: int) -> Generator[Any, None, None]:
-        """Tables of at most ``REGION`` bytes of numbers."""
+        """Tables of at most half of ``REGION`` bytes of numbers: to unpack them takes as much again."""
         file, columns = self._file, list(names)
-        rows = max(1, _arrays.REGION // (8 * len(columns)))
+        rows = max(1, _arrays.REGION // (16 * len(columns)))
         if not file.metadata.num_rows and not done:
             yield self.schema.empty_table().select(columns)
         for groups in self._runs(rows):

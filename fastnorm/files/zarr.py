@@ -31,6 +31,8 @@ def _zarr() -> Any:
 class ZarrArray(ArrayFile):
     """One array of a store."""
 
+    replaces = True
+
     def __init__(self, name: str, array: Any, key: str | None = None, folder: Path | None = None) -> None:
         super().__init__(name, array.shape, array.dtype, key=key)
         self.array, self._folder = array, folder
@@ -72,6 +74,11 @@ class ZarrArray(ArrayFile):
                 _sync(folder)
         self._written.clear()
 
+    def tidy(self) -> None:
+        """Remove chunks under the names that they have until they are whole."""
+        for path in () if self._folder is None else self._folder.rglob("*.partial"):
+            path.unlink()
+
 
 def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
@@ -91,7 +98,7 @@ def open_zarr(place: Place, key: str | None, *, writable: bool = False) -> Array
             key = chosen(place.name, key and key.strip("/"), arrays)
             found = arrays[key]
         elif key is not None:
-            raise ValueError(f"{place.name} is a single array, not a group with {key!r}; leave key away")
+            raise ValueError(f"{place.name} is a single array, not a group with {key!r}; leave key= (--key) away")
         if writable and (lossy := _lossy(found)):
             raise ValueError(
                 f"{place.name} stores its values through {lossy}, which may not keep z-scores as they are; name "
