@@ -23,7 +23,6 @@ from strategies import UNJITTED
 pytest.register_assert_rewrite("checks", "places", "scores", "states")
 
 collect_ignore = [] if CHROMIUM else ["test_page_browser.py"]
-collect_ignore_glob = [] if os.name == "posix" else ["test_cli*.py", "test_files*.py"]  # forks, terminals, permissions
 
 settings.register_profile(
     "fastnorm",
