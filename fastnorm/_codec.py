@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from fastnorm import _sums
-from fastnorm._reduce import Counted
+from fastnorm._counted import Counted
 from fastnorm._sums import Integers, Sums
 
 MAGIC = b"fastnorm moments\n"

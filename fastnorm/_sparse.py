@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnorm import _reduce, _sums, _threads
+from fastnorm import _counted, _reduce, _scan, _sums, _threads
 from fastnorm._apply import Affine, Direction
-from fastnorm._reduce import Counted
+from fastnorm._counted import Counted
 from fastnorm._sums import Integers, Sums
 
 Floats = NDArray[np.float64]
@@ -33,12 +33,12 @@ class Compressed(Protocol):
 def count(matrix: Compressed, weights: Floats | None, threads: int | None) -> Counted:
     """Return the sums of each column, the same as those of the dense array."""
     rows, features = matrix.shape
-    kind = _reduce._kind(matrix.data.dtype) if weights is None else "weighted"
+    kind = _scan.kind_of(matrix.data.dtype) if weights is None else "weighted"
     size = CHUNK if weights is not None else min(max(CHUNK, RUN * features), MOST)
 
-    def work(starts: Iterator[int]) -> _reduce._State:
-        state = _reduce._State(kind, features)
-        scanner = _reduce._Scanner(matrix.data.dtype, state)
+    def work(starts: Iterator[int]) -> _scan.State:
+        state = _scan.State(kind, features)
+        scanner = _scan.Scanner(matrix.data.dtype, state)
         for start in starts:
             stop = min(start + size, len(matrix.data))
             scanner._saw(stop - start)
@@ -48,17 +48,17 @@ def count(matrix: Compressed, weights: Floats | None, threads: int | None) -> Co
                 _add_weighted(matrix, start, stop, weights, state)
         return state
 
-    state = _reduce._joined(_threads.share(work, *_jobs(matrix, threads, size, features)))
+    state = _scan.united(_threads.share(work, *_jobs(matrix, threads, size, features)))
     counted = state.counted(rows)
     if weights is None:
         return counted
     every = _reduce.count(weights[:, np.newaxis], (1,), None, threads).total
     everywhere = Sums(every.exponent, np.repeat(every.limbs, features, axis=1))
     weight = _sums.add(everywhere, _sums.canonical(*state.limbs(2)), -1)
-    return counted._replace(weight=None if weight == _reduce._as_sums(counted.counts) else weight)
+    return counted._replace(weight=None if weight == _counted.as_sums(counted.counts) else weight)
 
 
-def _add(matrix: Compressed, start: int, stop: int, state: _reduce._State) -> None:
+def _add(matrix: Compressed, start: int, stop: int, state: _scan.State) -> None:
     """Add the stored values from start to stop, column by column."""
     from fastnorm._kernels import sparse as kernels
 
@@ -73,11 +73,11 @@ def _add(matrix: Compressed, start: int, stop: int, state: _reduce._State) -> No
     else:
         first, ends = _bounds(matrix, start, stop)
         ends = ends.astype(np.int64) - start
-    low, high = GRIDS[_reduce._kind(values.dtype)]
+    low, high = GRIDS[_scan.kind_of(values.dtype)]
     kernels.scan_runs(_read_only(values), ends, first, low, high, state.rows, state.layout, state.span)
 
 
-def _add_weighted(matrix: Compressed, start: int, stop: int, weights: Floats, state: _reduce._State) -> None:
+def _add_weighted(matrix: Compressed, start: int, stop: int, weights: Floats, state: _scan.State) -> None:
     from fastnorm._kernels import sparse as kernels
 
     with np.errstate(invalid="ignore"):  # signalling NaNs are missing values like any other

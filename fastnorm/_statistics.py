@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnorm import _sums, _threads
-from fastnorm._reduce import Counted
+from fastnorm._counted import Counted
 from fastnorm._sums import Integers, Sums
 
 Floats = NDArray[np.float64]

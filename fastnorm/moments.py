@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from fastnorm import _frames, _layout, _reduce, _statistics
+from fastnorm import _counted, _frames, _layout, _reduce, _statistics
+from fastnorm._counted import Counted
 from fastnorm._frames import Frame
-from fastnorm._reduce import Counted
 from fastnorm._statistics import Scaled, Statistics
 
 Floats = NDArray[np.float64]
@@ -146,13 +146,13 @@ class Moments:
             return np.arange(first, first + item._counted.missing.size).reshape(item.shape)
 
         order = np.block(numbered(grid))
-        joined = _reduce.joined([part._counted for part in parts])
-        return cls._make(order.shape, _reduce.chosen(joined, order.reshape(-1)))
+        joined = _counted.joined([part._counted for part in parts])
+        return cls._make(order.shape, _counted.chosen(joined, order.reshape(-1)))
 
     def _part(self, region: tuple[slice, ...]) -> Moments:
         """Moments of the features in a region."""
         numbers = np.arange(self._counted.missing.size).reshape(self._shape)[region]
-        return Moments._make(numbers.shape, _reduce.chosen(self._counted, numbers.reshape(-1)))
+        return Moments._make(numbers.shape, _counted.chosen(self._counted, numbers.reshape(-1)))
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f"Moments are immutable: cannot set {name!r}; combine them with + and - instead")
@@ -255,11 +255,11 @@ class Moments:
                 f"these Moments have features of shape {self._shape} and {other._shape}; "
                 "only Moments of the same features can be combined"
             )
-        return Moments._make(self._shape, _reduce.merge(self._counted, other._counted, sign))
+        return Moments._make(self._shape, _counted.merge(self._counted, other._counted, sign))
 
     def _chosen(self, features: Sequence[int]) -> Moments:
         """The moments of some features, in this order; for features of one axis."""
-        return Moments._make((len(features),), _reduce.chosen(self._counted, features))
+        return Moments._make((len(features),), _counted.chosen(self._counted, features))
 
     def _key(self) -> tuple[Any, ...]:
         return self._shape, *(item.tobytes() if isinstance(item, np.ndarray) else item for item in self._counted)

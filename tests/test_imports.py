@@ -22,7 +22,7 @@ PACKAGE = ROOT / "fastnorm"
 LEVELS = {
     **dict.fromkeys(("_jit", "_threads"), 0),
     **dict.fromkeys(("_layout", "_kernels"), 1),
-    "_sums": 2,
+    **dict.fromkeys(("_sums", "_counted", "_scan"), 2),
     **dict.fromkeys(("_reduce", "_apply", "_sparse"), 3),
     **dict.fromkeys(("_statistics", "_codec", "_frames"), 4),
     **dict.fromkeys(("_arguments", "moments", "report", "state"), 5),

@@ -10,7 +10,7 @@ import pytest
 from model import sums_of
 from strategies import UNJITTED
 
-from fastnorm import Moments, _reduce, _sums
+from fastnorm import Moments, _scan, _sums
 from fastnorm._kernels import lanes, steps
 from fastnorm._layout import Tile
 
@@ -22,9 +22,9 @@ DOUBLE, SINGLE = np.dtype("f8"), np.dtype("f4")
 
 def scanned(x, *tiles, features=1):
     """Return the sums that the kernels find in these tiles of a flat array."""
-    state = _reduce._State(_reduce._kind(x.dtype), features)
-    scanner = _reduce._Scanner(x.dtype, state)
-    flat = _reduce._native(x).view()
+    state = _scan.State(_scan.kind_of(x.dtype), features)
+    scanner = _scan.Scanner(x.dtype, state)
+    flat = _scan.native(x).view()
     flat.flags.writeable = False
     for tile in tiles:
         scanner.add(flat, tile)

@@ -12,7 +12,7 @@ from model import entry, sums_of
 from strategies import UNJITTED
 from test_kernels import BORDERS, bordering
 
-from fastnorm import Moments, Normalization, _reduce
+from fastnorm import Moments, Normalization, _reduce, _scan
 from fastnorm._kernels import exact, integers, lanes, limbs, steps, vector
 
 SEED = 40
@@ -37,7 +37,7 @@ def test_every_position_lies_in_the_limbs(narrow):
     for E in range(lowest, highest + 1):
         for table in (steps.NARROW if narrow else steps.PLAIN, steps.WIDE):
             for power, unit, twice, _ in table.tolist():
-                low, high = _reduce._RANGES[kind][power - 1]
+                low, high = _scan.RANGES[kind][power - 1]
                 position = power * E + unit + twice
                 assert low * 32 <= position < 32 * (high - 2)  # put writes three rows
                 assert -1022 <= power * E + unit  # the smallest product, normal
@@ -84,23 +84,23 @@ def test_a_wide_grid_is_where_the_plain_one_is():
 
 def assert_fits(kind, lowest, top):
     """Limbs have a place for 53 bits of a value in [2**lowest, 2**top), in three rows, and for its square, in five."""
-    assert lowest == _reduce._LOWEST[kind]
+    assert lowest == _scan.LOWEST[kind]
     for power, rows in ((1, 3), (2, 5)):
-        low, high = _reduce._RANGES[kind][power - 1]
+        low, high = _scan.RANGES[kind][power - 1]
         assert low * 32 <= power * lowest
         assert power * (top - 53) < 32 * (high - rows + 1)
 
 
 def test_every_position_of_weights_and_integers_lies_in_the_limbs():
     """Weights times squares reach from 2**-3222 to 2**3072, integers to 2**128: limbs hold them."""
-    ranges = _reduce._RANGES["weighted"]
+    ranges = _scan.RANGES["weighted"]
     for side, factors, offset in ((0, 2, 54), (1, 3, 108), (2, 1, 0)):
         low, high = ranges[side]
-        assert low * 32 <= factors * _reduce._LOWEST["weighted"]
+        assert low * 32 <= factors * _scan.LOWEST["weighted"]
         assert factors * (1024 - 53) + offset < 32 * (high - 2)
     for table in (integers.SHORT, integers.MIDDLE, integers.LONG):
         for power, unit, twice in table.tolist():
-            low, high = _reduce._RANGES["integer"][power - 1]
+            low, high = _scan.RANGES["integer"][power - 1]
             assert low * 32 <= unit + twice < 32 * (high - 2)
 
 
@@ -173,7 +173,7 @@ def test_split_and_deposit_are_exact(v):
     whole, exponent = split(v, -1074)
     assert abs(Fraction(v)) == int(whole) * naive.power_of_two(int(exponent))
     assert int(whole) < 2**53
-    state = _reduce._State("double", 1)
+    state = _scan.State("double", 1)
     deposit(state.rows, state.layout, 0, v, state.span)
     assert (Fraction(v), Fraction(v) ** 2) == sums_of(state.counted(1))[0]
 
@@ -191,13 +191,13 @@ def test_an_element_goes_into_few_sums():
 def largest_limbs(monkeypatch):
     """The largest limb of each state, before it becomes a value."""
     seen = []
-    counted = _reduce._State.counted
+    counted = _scan.State.counted
 
     def watched(self, *arguments):
-        seen.append(int(np.abs(self.rows[_reduce._COUNTS :]).max(initial=0)))
+        seen.append(int(np.abs(self.rows[_scan.COUNTS :]).max(initial=0)))
         return counted(self, *arguments)
 
-    monkeypatch.setattr(_reduce._State, "counted", watched)
+    monkeypatch.setattr(_scan.State, "counted", watched)
     return seen
 
 
@@ -213,7 +213,7 @@ def test_carries_come_in_time(dtype, weighted, monkeypatch, largest_limbs):
         x = bordering(dtype, BORDERS[dtype], rng, rows // 8 + 1).reshape(-1, 1)[:rows]
     x = np.ascontiguousarray(x)
     weights = TOP * rng.choice([1.0, 0.5], len(x)) if weighted else None
-    monkeypatch.setattr(_reduce, "CARRY", carry)
+    monkeypatch.setattr(_scan, "CARRY", carry)
     monkeypatch.setattr(_reduce, "COPIED", 32)
     found = Moments.of(np.ma.array(x, mask=np.zeros(x.shape, bool)), weights=weights, threads=1)
     feature = naive.moments(x, weights=weights).features[0]
@@ -227,7 +227,7 @@ def test_carries_leave_room_for_any_number_of_rows(dtype):
     info = np.finfo(dtype)
     for large in (float(info.max), -float(info.max), 0.6 * float(info.max)):
         values = (large, float(info.smallest_subnormal))
-        state = _reduce._State(_reduce._kind(dtype), 1)
+        state = _scan.State(_scan.kind_of(dtype), 1)
         for value in values:
             deposit(state.rows, state.layout, 0, value, state.span)
         for doublings in range(1, 41):
@@ -239,33 +239,33 @@ def test_carries_leave_room_for_any_number_of_rows(dtype):
 
 def test_workers_together_cannot_overflow_a_limb():
     """256 workers, each with as much as it may hold before a carry, add up below 2**63."""
-    state = _reduce._State("double", 1)
-    held = MOST_PUTS * 2**32 * (_reduce.CARRY + _reduce.SHARE)
-    state.rows[_reduce._COUNTS :] = held
+    state = _scan.State("double", 1)
+    held = MOST_PUTS * 2**32 * (_scan.CARRY + _reduce.SHARE)
+    state.rows[_scan.COUNTS :] = held
     # The top limbs count whole 2**1024 and 2**2048.
-    state.rows[[69, 202]] = _reduce.CARRY
+    state.rows[[69, 202]] = _scan.CARRY
     state.span[:4] = 3, 3 + 67, 3 + 67, 3 + 67 + 133
     one = sums_of(state.counted(1))[0]
     others = []
     for _ in range(256):
-        other = _reduce._State("double", 1)
+        other = _scan.State("double", 1)
         other.rows[:] = state.rows
         other.span[:] = state.span
         others.append(other)
-    assert (256 * one[0], 256 * one[1]) == sums_of(_reduce._joined(others).counted(256))[0]
+    assert (256 * one[0], 256 * one[1]) == sums_of(_scan.united(others).counted(256))[0]
 
 
 def test_no_tile_is_wider_than_the_lanes(monkeypatch):
     """Whatever the number of features and the way in, a worker has a place for every lane."""
     lanes = []
-    add = _reduce._Scanner.add
+    add = _scan.Scanner.add
 
     def watched(self, flat, tile):
         lanes.append(tile.lanes)
         if tile.lanes <= vector.LANES:
             add(self, flat, tile)
 
-    monkeypatch.setattr(_reduce._Scanner, "add", watched)
+    monkeypatch.setattr(_scan.Scanner, "add", watched)
     for features in (1, 9, 33, 255, 256, 257, 300, 2047, 2048, 4095):
         x = np.ones((3, features), np.float32)
         for array in (x[:1],) if UNJITTED else (x, np.asfortranarray(x), x[:1], x[:, ::2]):

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastnorm import Moments, _reduce, _statistics, _sums
+from fastnorm import Moments, _counted, _statistics, _sums
 from fastnorm._kernels import statistics as kernels
 
 LIMB = 32
@@ -46,7 +46,7 @@ def state(features, weighted=False):
     rows = math.ceil(max(n))
     missing = np.array([0 if weighted else rows - int(count) for count in n])
     none = np.zeros(len(n), np.int64)
-    return _reduce.Counted(rows, missing, none, none, limbs(total), limbs(square), limbs(n) if weighted else None)
+    return _counted.Counted(rows, missing, none, none, limbs(total), limbs(square), limbs(n) if weighted else None)
 
 
 def limbs(values):

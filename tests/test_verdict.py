@@ -21,7 +21,7 @@ from model import (
 )
 from strategies import UNJITTED
 
-from fastnorm import _reduce
+from fastnorm import _scan
 from fastnorm._kernels import exact, lanes, steps, vector
 
 HUGE = float(np.finfo(np.float64).max)
@@ -245,7 +245,7 @@ def test_a_sweep_deposits_what_the_watch_counts(slicing):
         inside = [np.nextafter(top, zero), -floor, zero]
         outside = [top, -np.nextafter(floor, zero), info.smallest_subnormal, -info.smallest_subnormal, info.max]
         values = np.array([*inside, *outside, np.inf, -np.inf, -np.inf, np.nan], dtype)
-        state = _reduce._State("narrow" if small else "double", 1)
+        state = _scan.State("narrow" if small else "double", 1)
         floats, integers = np.zeros(lanes.FLOATS), np.zeros(lanes.INTEGERS, np.int64)
         move(0, E, floats, integers, small)
         integers[lanes.WIDE_E] = lanes.UNSET

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnorm import _apply, _reduce
+from fastnorm import _apply, _counted, _reduce
 from fastnorm._apply import Affine, Direction
+from fastnorm._counted import Counted
 from fastnorm._layout import Array
-from fastnorm._reduce import Counted
 
 GATHERED = 1 << 16  # elements up to which columns are copied together: a scan costs as much as reading so many
 
@@ -133,10 +133,10 @@ class Frame:
                 mine = None if weights is None else weights[rows] if kept else weights[rows, features]
                 parts.append(_reduce.count(piece, kept, mine, threads))
                 start = rows.stop
-            done.append(reduce(_reduce.merge, parts))
+            done.append(reduce(_counted.merge, parts))
         if kept:
-            return _reduce.joined(done)
-        return reduce(_reduce.merge, done)._replace(rows=self.shape[0] * self.shape[1])
+            return _counted.joined(done)
+        return reduce(_counted.merge, done)._replace(rows=self.shape[0] * self.shape[1])
 
     def apply(
         self,

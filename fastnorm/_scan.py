@@ -1,0 +1,209 @@
+"""A worker that scans: its kernels and scratch, and the state that it adds to."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastnorm import _sums
+from fastnorm._counted import Counted, as_sums
+from fastnorm._layout import Array, Tile
+from fastnorm._sums import Integers, Sums
+
+STRIP = 4096  # bytes of a row in a tile: so far is memory read in order
+LANES = 1024  # the most lanes of a tile, which kernels have scratch for
+CARRY = 1 << 24  # elements after which a worker does its carries: far from what limbs hold, for 100 workers together
+
+# Limbs (in units of 32 bits, from, to) of the sums of x, of x**2 and of the weights, which hold any data of a kind.
+RANGES = {
+    "narrow": ((-5, 5), (-10, 9), (0, 0)),
+    "double": ((-34, 33), (-68, 65), (0, 0)),
+    "integer": ((0, 5), (0, 8), (0, 0)),
+    "weighted": ((-68, 65), (-102, 97), (-34, 33)),
+}
+LOWEST = {"narrow": -149, "double": -1074, "integer": 0, "weighted": -1074}
+COUNTS = 3  # rows of a state before its limbs: NaN, +inf, -inf
+_TINY = np.array([5e-324])
+
+
+class State:
+    """The sums of one worker while it scans: limbs with deferred carries, and which of their rows are in use."""
+
+    def __init__(self, kind: str, features: int, shared: State | None = None) -> None:
+        self.shared = shared is not None  # with workers that have other columns
+        self.weighted = kind == "weighted"
+        self.rows: Integers
+        ranges = RANGES[kind]
+        first, layout = COUNTS, []
+        for low, high in ranges:
+            layout += [first, 32 * low]
+            first += high - low
+        self.layout = np.array([*layout, LOWEST[kind]], np.int64)
+        self.rows = np.zeros((first, features), np.int64) if shared is None else shared.rows
+        self.span = np.array([first, 0, first, 0, first, 0], np.int64)
+
+    def limbs(self, side: int) -> tuple[int, Integers]:
+        low, high = int(self.span[2 * side]), int(self.span[2 * side + 1])
+        exponent = int(self.layout[2 * side + 1]) + 32 * (low - int(self.layout[2 * side]))
+        return (exponent, self.rows[low:high]) if high else (0, self.rows[:0])
+
+    def carry(self) -> None:
+        """Do the carries now, so that limbs cannot overflow however long the scan."""
+        ends = (int(self.layout[2]), int(self.layout[4]), len(self.rows))
+        for side, end in enumerate(ends):
+            exponent, limbs = self.limbs(side)
+            done = _sums.canonical(exponent, limbs)
+            limbs[:] = 0
+            if len(done.limbs):
+                first = int(self.span[2 * side]) + (done.exponent - exponent) // 32
+                if first + len(done.limbs) > end:  # more than the limbs have rows for: the last one keeps it all
+                    done.limbs[-2] += done.limbs[-1] << 32
+                    done = done._replace(limbs=done.limbs[:-1])
+                self.rows[first : first + len(done.limbs)] = done.limbs
+                self.span[2 * side + 1] = max(self.span[2 * side + 1], first + len(done.limbs))
+
+    def add(self, other: State) -> None:
+        """Take in the sums of another worker."""
+        if other.rows is not self.rows:
+            self.rows[:COUNTS] += other.rows[:COUNTS]
+            for low, high in other.span.reshape(3, 2):
+                self.rows[low:high] += other.rows[low:high]
+        self.span[0::2] = np.minimum(self.span[0::2], other.span[0::2])
+        self.span[1::2] = np.maximum(self.span[1::2], other.span[1::2])
+
+    def counted(self, rows: int, order: Callable[[Integers], Integers] | None = None) -> Counted:
+        """The sums as values, with their columns put in ``order``."""
+        counts = self.rows[:COUNTS] if order is None else order(self.rows[:COUNTS])
+        missing, posinf, neginf = counts.copy()
+
+        def sums(side: int) -> Sums:
+            done = _sums.canonical(*self.limbs(side))
+            if order is None:
+                return done
+            limbs = order(done.limbs) if len(done.limbs) else np.empty((0, len(missing)), np.int64)
+            return _sums.canonical(done.exponent, limbs)
+
+        counted = Counted(rows, missing, posinf, neginf, sums(0), sums(1), None)
+        if not self.weighted:
+            return counted
+        weight = sums(2)
+        return counted if weight == as_sums(counted.counts) else counted._replace(weight=weight)
+
+
+def kind_of(dtype: np.dtype[Any]) -> str:
+    if dtype.kind in "biu":
+        return "integer"
+    return "double" if dtype == np.float64 else "narrow"
+
+
+def strip_of(dtype: np.dtype[Any], features: int = 0) -> int:
+    """The most lanes of a tile."""
+    whole = STRIP // dtype.itemsize
+    return min(LANES, whole if features <= whole else whole // 2)
+
+
+def fold_of(dtype: np.dtype[Any]) -> int:
+    """About how many lanes narrow rows are put together to: few for floats, so that blocks stay in cache."""
+    return 64 if dtype.kind in "biu" else 16
+
+
+def native(array: Array) -> Array:
+    """The same memory with a dtype that kernels have: bits of 16-bit floats, bytes of bool, int64 of uint64."""
+    if array.dtype.kind == "b":
+        return array.view(np.uint8)
+    if array.dtype.kind in "fV" and array.dtype.itemsize == 2:
+        return array.view(np.uint16)
+    if array.dtype == np.uint64:
+        return array.view(np.int64)
+    return array
+
+
+class Scanner:
+    """A worker's scratch and state, bound to the kernel for one dtype."""
+
+    def __init__(self, dtype: np.dtype[Any], state: State) -> None:
+        from fastnorm._kernels import exact, integers, lanes, steps, vector, weights
+
+        if _TINY[0] * 1.0 == 0.0:
+            raise RuntimeError(
+                "this thread flushes subnormal numbers to zero (FTZ/DAZ, set by another library, e.g. "
+                "torch.set_flush_denormal(True)), so that sums cannot be exact; turn that off around fastnorm"
+            )
+        self.scan, self.scan_half = exact.scan, exact.scan_half
+        self.scan_integer, self.scan_weighted = integers.scan_integer, weights.scan_weighted
+        self.state = state
+        self.seen = 0
+        self.integers = np.zeros(lanes.INTEGERS, np.int64)
+        self.floats = np.empty(lanes.FLOATS)
+        self.half = dtype.kind in "fV" and dtype.itemsize == 2
+        self.tile = np.empty(steps.BLOCK * LANES, np.float32) if self.half else None
+        self.strip = strip_of(dtype)
+        self.spread = np.empty(weights.SCRATCH)
+        self.is_float16 = dtype.kind == "f"
+        self.is_integer = dtype.kind in "biu"
+        self.short = np.zeros(2 * vector.LANES, np.int32)
+        self.mask = 0xFFFFF if dtype == np.uint64 else -1
+
+    def _saw(self, elements: int) -> None:
+        self.seen += elements
+        if self.seen > CARRY and not self.state.shared:  # features that are shared out have few rows
+            self.state.carry()
+            self.seen = elements
+
+    def add(self, flat: Array, tile: Tile) -> None:
+        state = self.state
+        self._saw(tile.outer * tile.rows * tile.lanes)
+        if self.is_integer:
+            self.scan_integer(flat, self.mask, *tile, self.integers, self.short, state.rows, state.layout, state.span)
+        elif self.half:
+            self.scan_half(
+                flat,
+                self.is_float16,
+                *tile,
+                self.floats,
+                self.integers,
+                self.tile,
+                state.rows,
+                state.layout,
+                state.span,
+            )
+        else:
+            self.scan(flat, *tile, self.floats, self.integers, state.rows, state.layout, state.span)
+
+    def add_weighted(self, flat: Array, weights: Array, rows: int, columns: int, feature: int) -> None:
+        state = self.state
+        self._saw(rows * columns)
+        exponent = max(math.frexp(weights.max())[1], -1000)  # lighter ones are left to a loop without scale
+        scaled = state.layout - exponent * np.array([0, 1, 0, 1, 0, 1, 0])
+        for first in range(0, columns, self.strip):
+            lanes = min(self.strip, columns - first)
+            self.scan_weighted(
+                flat,
+                weights,
+                math.ldexp(1.0, -exponent),
+                first,
+                rows,
+                columns,
+                lanes,
+                feature + first,
+                self.floats,
+                self.integers,
+                self.spread,
+                state.rows,
+                state.layout,
+                scaled,
+                state.span,
+            )
+
+
+def united(states: list[State]) -> State:
+    if len(states) > 1:  # however many they are, limbs that are below 2**32 add up
+        for state in states:
+            if not state.shared:
+                state.carry()
+    for state in states[1:]:
+        states[0].add(state)
+    return states[0]
