@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from collections.abc import Iterator, Mapping
 from itertools import product
 from os import PathLike
@@ -56,6 +57,14 @@ def _from_any(x: Any, name: str) -> Array:
         )
     if getattr(x, "requires_grad", False):  # a torch tensor, which gives its values only without its history
         x = x.detach()
+    if str(getattr(x, "dtype", "")) == "torch.bfloat16":  # which torch does not give to NumPy
+        bits: Array = x.cpu().view(sys.modules["torch"].int16).numpy()
+        return bits.view(float_dtype("bfloat16"))
+    if type(x).__name__ in ("KerasTensor", "SymbolicTensor") or "Tracer" in type(x).__name__:
+        raise TypeError(
+            f"{name} is symbolic ({type(x).__name__}), but fastnorm computes with numbers; put "
+            "fastnorm.keras.to_keras(layer) into the model or the function instead"
+        )
     try:
         array = np.asarray(x)
     except ValueError as error:

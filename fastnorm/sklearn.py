@@ -301,8 +301,9 @@ class StandardScaler(_Theirs):  # type: ignore[misc]
 
     def _affine(self, features: int) -> Affine:
         """What is applied: the attributes, and to the last bit where they are those of the moments."""
-        if features != self.n_features_in_:
-            kind, known = type(self).__name__, self.n_features_in_
+        known = vars(self).get("n_features_in_", features)  # not there where attributes were set by hand
+        if features != known:
+            kind = type(self).__name__
             raise ValueError(f"X has {features} features, but {kind} is expecting {known} features as input")
         zero, one, still = np.zeros(features), np.ones(features), np.zeros(features, np.int64)
         mean = self._attribute("mean_", features) if self.with_mean else zero

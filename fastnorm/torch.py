@@ -65,6 +65,8 @@ def to_torch(layer: BatchNormalization, dimensions: Literal[1, 2, 3] = 1) -> nn.
     ------
     NotAdaptedError
         If the layer has no parameters yet.
+    TypeError
+        If it is no BatchNormalization.
     ValueError
         If the features are not on axis 1.
 
@@ -74,6 +76,10 @@ def to_torch(layer: BatchNormalization, dimensions: Literal[1, 2, 3] = 1) -> nn.
     >>> module
     BatchNorm1d(3, eps=0.001, momentum=0.1, affine=True, ...track_running_stats=True)
     """
+    if not isinstance(layer, BatchNormalization):
+        raise TypeError(
+            f"layer is a {type(layer).__name__}, but torch has modules for BatchNormalization only; pass one"
+        )
     if dimensions not in _MODULES:
         raise ValueError(f"dimensions must be 1, 2 or 3, not {dimensions!r}")
     if layer.axis != 1 and (layer.axis, dimensions) != (-1, 1):

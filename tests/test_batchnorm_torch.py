@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import nn
 
-from fastnorm import BatchNormalization, NotAdaptedError
+from fastnorm import BatchNormalization, Normalization, NotAdaptedError
 from fastnorm.torch import from_torch, to_torch
 
 MODULES = {1: nn.BatchNorm1d, 2: nn.BatchNorm2d, 3: nn.BatchNorm3d}
@@ -164,3 +164,5 @@ def test_what_cannot_be_converted_says_why():
     for axis, dimensions in ((-1, 2), (2, 1)):
         with pytest.raises(ValueError, match=f"this layer has them on axis {axis}"):
             to_torch(BatchNormalization(axis).build((2, 3, 4)), dimensions)
+    with pytest.raises(TypeError, match="layer is a Normalization, but torch has modules for BatchNormalization only"):
+        to_torch(Normalization())

@@ -170,3 +170,11 @@ def test_copies_and_files_keep_name_and_shape(tmp_path):
     assert (layer.moments, "epsilon", True) == (plain.moments, plain.constant, plain.invert)
     plain.save(tmp_path / "plain.json")
     assert layer.moments == Normalization.load(tmp_path / "plain.json").moments
+
+
+@pytest.mark.parametrize("kind", [fastnorm.Normalization, Normalization, fastnorm.BatchNormalization])
+def test_symbols_are_no_numbers(kind):
+    """A layer called in a model under construction says what belongs there."""
+    layer = kind().adapt(ROWS) if hasattr(kind, "adapt") else kind().build((None, 3))
+    with pytest.raises(TypeError, match=r"x is symbolic \(KerasTensor\).*put fastnorm.keras.to_keras\(layer\) into"):
+        layer(keras.Input((3,)))

@@ -60,3 +60,11 @@ def test_a_data_loader_of_a_tensor_gives_tensors():
     """Batches that are no tuples, in a random order."""
     loader = DataLoader(X, batch_size=32, shuffle=True)
     assert fastnorm.Moments.of(X) == Normalization().adapt(loader).moments
+
+
+def test_bfloat16_is_read_bit_by_bit():
+    """torch does not give it to NumPy; its values are those of the same tensor in float32."""
+    rounded = X.bfloat16()
+    assert fastnorm.Moments.of(rounded) == fastnorm.Moments.of(rounded.float().numpy())
+    z = fastnorm.Normalization().adapt(rounded).transform(rounded)
+    assert z.dtype.name == "bfloat16"

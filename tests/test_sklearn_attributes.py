@@ -125,3 +125,14 @@ def test_the_ends_of_float64_are_no_limit(offset, options):
     unit = 1.0 if options.get("with_std", True) else abs(offset) or 1.0
     np.testing.assert_allclose(scaler.transform(x) / unit, plain.transform(small), rtol=1e-14)
     np.testing.assert_allclose(scaler.inverse_transform(scaler.transform(x)), x, rtol=1e-14)
+
+
+def test_attributes_set_by_hand_are_enough():
+    """A scaler that was never fitted, given a mean and a scale: as in scikit-learn."""
+    x = np.array([[1.0, 2.0, 3.0]])
+    for method in ("transform", "inverse_transform"):
+        results = []
+        for scaler in (StandardScaler(), Theirs()):
+            scaler.mean_, scaler.scale_ = np.array([1.0, 1.0, 2.0]), np.array([2.0, 4.0, 8.0])
+            results.append(getattr(scaler, method)(x))
+        np.testing.assert_array_equal(*results)

@@ -189,14 +189,6 @@ class Normalization(normalization.Normalization):
         """Return the standardized ``x``, as `transform`; ``training`` and ``mask`` change nothing, as in Keras."""
         return self.transform(x, out)
 
-    def _run(self, x: Any, *arguments: Any) -> Any:
-        if type(x).__name__ == "KerasTensor":
-            raise TypeError(
-                "x is a symbolic KerasTensor, but fastnorm computes with numbers; put "
-                "fastnorm.keras.to_keras(layer) into the model instead"
-            )
-        return super()._run(x, *arguments)
-
     # ------------------------------------------------------------------------------------------------ state
 
     @property
