@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from fastnorm import _threads
 from fastnorm._reduce import Running
 from fastnorm.moments import Moments
 
@@ -29,8 +29,9 @@ class Accumulator:
         """Moments of all that was added; None if nothing was."""
         if self._running is not None:
             assert self._moments is not None
-            self._moments += Moments._make(self._moments.shape, self._running.counted())
-            self._running = None
+            with _threads.uninterrupted():
+                self._moments += Moments._make(self._moments.shape, self._running.counted())
+                self._running = None
         return self._moments
 
     @property
@@ -43,22 +44,23 @@ class Accumulator:
         seen = self.moments
         self._moments = more if seen is None else seen + more
 
-    def add_rows(self, x: NDArray[Any]) -> bool:
+    def add_rows(self, x: Any) -> bool:
         """Add a batch of few rows; False for one that needs `Moments.of` or has values that may not be in it."""
-        if self._moments is None or x.size > FEW or self._moments.shape != x.shape[1:] or not _is_plain(x):
+        if self._moments is None or not _is_plain(x) or x.size > FEW or self._moments.shape != x.shape[1:]:
             return False
-        if self._running is None or self._running.dtype != x.dtype:
-            self._moments, self._running = self.moments, Running(x.dtype, x.shape[1])
-        self._running.add(np.asarray(x))
-        if self._running.holds(nan=not self._nan, inf=not self._inf):
-            with_x = self.moments
-            assert with_x is not None
-            self._moments = with_x - Moments.of(x)
-            return False
+        with _threads.uninterrupted():  # all of it is added, or nothing
+            if self._running is None or self._running.dtype != x.dtype:
+                self._moments, self._running = self.moments, Running(x.dtype, x.shape[1])
+            self._running.add(np.asarray(x))
+            if self._running.holds(nan=not self._nan, inf=not self._inf):
+                with_x = self.moments
+                assert with_x is not None
+                self._moments = with_x - Moments.of(x)
+                return False
         return True
 
 
-def _is_plain(x: NDArray[Any]) -> bool:
+def _is_plain(x: Any) -> bool:
     """Whether kernels can take ``x`` as it is: rows of float32 or float64, one after the other."""
     return (
         type(x) in (np.ndarray, np.memmap)

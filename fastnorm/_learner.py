@@ -82,7 +82,7 @@ class Learner(Layer):
         self._must_learn("adapt")
         total, names = self._accumulator(None), None
         for batch, batch_weights in batches(data, weights):
-            batch = _frames.taken(batch, self.columns, names, known=total.has_begun)
+            batch = self._as_array(_frames.taken(batch, self.columns, names, known=total.has_begun))
             names = names or _frames.names_of(batch)
             if batch_weights is not None or not self._add_rows(batch, total):
                 total.add(self._moments_of(batch, batch_weights, total.moments))
@@ -105,7 +105,8 @@ class Learner(Layer):
         array([3.])
         """
         self._must_learn("update")
-        batch = _frames.taken(batch, self.columns, self._feature_names, known=self._moments is not None)
+        known = self._moments is not None
+        batch = self._as_array(_frames.taken(batch, self.columns, self._feature_names, known=known))
         if weights is not None or not self._add_waiting(batch):
             self._add(self._moments_of(batch, weights, self._seen()), _frames.names_of(batch))
         return self
@@ -131,11 +132,13 @@ class Learner(Layer):
     def _accumulator(self, moments: Moments | None) -> Accumulator:
         return Accumulator(moments, nan=self.nan != "raise", inf=self.inf != "raise")
 
+    def _as_array(self, batch: Any) -> Any:
+        """The batch as an array, made once and under no lock; a table stays."""
+        return batch if isinstance(batch, Frame) else _layout.as_array(batch)
+
     def _add_rows(self, batch: Any, total: Accumulator) -> bool:
         """Add a batch of few rows to the first ones; False for one that takes `_moments_of`."""
-        if self.axis != -1 or self.columns is not None or isinstance(batch, Frame) or not total.has_begun:
-            return False
-        return total.add_rows(_layout.as_array(batch))
+        return self.axis == -1 and self.columns is None and total.add_rows(batch)
 
     def _seen(self) -> Moments | None:
         """The moments of all data seen."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fastnorm import _layout, _sums, _threads
 from fastnorm._counted import Counted, as_sums
 from fastnorm._layout import Array, Block, Tile
-from fastnorm._scan import COUNTS, Scanner, State, fold_of, kind_of, native, strip_of, united
+from fastnorm._scan import COUNTS, Scanner, State, check_subnormals, fold_of, kind_of, native, strip_of, united
 from fastnorm._sums import Integers, Sums
 
 WIDE = 2048  # features from which workers share columns, not rows: one state for all of them
@@ -183,6 +183,7 @@ class Running:
 
     def add(self, x: Array) -> None:
         """Add the rows of a C-contiguous 2-D array."""
+        check_subnormals()
         flat = x.reshape(-1).view()
         flat.flags.writeable = False
         rows, n = x.shape

@@ -121,17 +121,22 @@ def native(array: Array) -> Array:
     return array
 
 
+def check_subnormals() -> None:
+    """Raise RuntimeError if this thread would read subnormal numbers as 0."""
+    if _TINY[0] * 1.0 == 0.0:
+        raise RuntimeError(
+            "this thread flushes subnormal numbers to zero (FTZ/DAZ, set by another library, e.g. "
+            "torch.set_flush_denormal(True)), so that sums cannot be exact; turn that off around fastnorm"
+        )
+
+
 class Scanner:
     """A worker's scratch and state, bound to the kernel for one dtype."""
 
     def __init__(self, dtype: np.dtype[Any], state: State) -> None:
         from fastnorm._kernels import exact, integers, lanes, steps, vector, weights
 
-        if _TINY[0] * 1.0 == 0.0:
-            raise RuntimeError(
-                "this thread flushes subnormal numbers to zero (FTZ/DAZ, set by another library, e.g. "
-                "torch.set_flush_denormal(True)), so that sums cannot be exact; turn that off around fastnorm"
-            )
+        check_subnormals()
         self.scan, self.scan_half = exact.scan, exact.scan_half
         self.scan_integer, self.scan_weighted = integers.scan_integer, weights.scan_weighted
         self.state = state
@@ -176,7 +181,7 @@ class Scanner:
     def add_weighted(self, flat: Array, weights: Array, rows: int, columns: int, feature: int) -> None:
         state = self.state
         self._saw(rows * columns)
-        exponent = max(math.frexp(weights.max())[1], -1000)  # lighter ones are left to a loop without scale
+        exponent = max(math.frexp(weights.max())[1], -980)  # lighter ones are left to a loop without scale
         scaled = state.layout - exponent * np.array([0, 1, 0, 1, 0, 1, 0])
         for first in range(0, columns, self.strip):
             lanes = min(self.strip, columns - first)

@@ -148,6 +148,10 @@ def test_methods_of_keras_are_there():
     assert (None, 3) == layer.compute_output_shape((None, 3))
     layer.update_state(ROWS[:1])
     layer.update_state(ROWS[1:])
+    layer.update_state(ROWS)
+    layer.reset_state()
+    layer.update_state(ROWS[:1])
+    layer.update_state(ROWS[1:])
     layer.finalize_state()
     for got, want in zip(layer.weights, ([1, 8, 5], [1, 1, 1], 4), strict=True):
         np.testing.assert_array_equal(want, got)

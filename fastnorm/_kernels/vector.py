@@ -44,7 +44,7 @@ class Vector:
 
     def _emit(self, name: str, other: Vector | float) -> Vector:
         right = other.value if isinstance(other, Vector) else self._constant(other)
-        # Contraction to FMA is harmless: every product of a step is exact (docs/exactness.md).
+        # Contraction to FMA is harmless: these products are exact (docs/exactness.md); see rounded_product for others.
         return Vector(self.builder, getattr(self.builder, name)(self.value, right, flags=("contract",)))
 
     def _compare(self, sign: str, other: Vector | float) -> Vector:

@@ -41,7 +41,7 @@ def scan_weighted(
         for r in range(count):
             w = weights[first + r] * scale
             if w < LIGHTEST:
-                if w > 0.0 or weights[first + r] > 0.0:
+                if weights[first + r] > 0.0:
                     add_row(x, here + r * stride, weights[first + r], lanes, feature, state, layout, span)
                 w = 0.0
             units = np.int64(w * UNIT)
@@ -58,10 +58,18 @@ def scan_weighted(
         if integers[BLOCKS] == FLUSH or first + count == rows:
             for c in range(lanes):
                 settle(c, integers, x.itemsize == 4, state, scaled, feature + c, span)
-                put(state, scaled[4], scaled[5], feature + c, HIGH, high, span, WEIGHT)
-                put(state, scaled[4], scaled[5], feature + c, LOW, low, span, WEIGHT)
+                put_weight(HIGH, high, state, scaled, feature + c, span)
+                put_weight(LOW, low, state, scaled, feature + c, span)
             high = low = ZERO
             integers[BLOCKS] = 0
+
+
+@inner_kernel
+def put_weight(exponent, whole, state, layout, feature, span):
+    """Add whole * 2**exponent to the weight of a feature."""
+    not_inlined()
+    if whole != 0:
+        put(state, layout[WEIGHT], layout[WEIGHT + 1], feature, exponent, whole, span, WEIGHT)
 
 
 @inner_kernel
@@ -85,8 +93,7 @@ def sweep(x, start, rows, stride, c, spread, floats, integers, state, layout, fe
         whole, exponent = split(spread[r * SPREAD], layout[6])
         if v != v or abs(v) == np.inf:
             state[NAN if v != v else POSINF if v > 0 else NEGINF, feature] += 1
-            if whole > 0:
-                put(state, layout[4], layout[5], feature, exponent, -whole, span, WEIGHT)
+            put_weight(exponent, -whole, state, layout, feature, span)
         elif whole > 0:
             squares += w
             if v != 0.0 and (w >= top or w < floor):
@@ -105,7 +112,7 @@ def add_row(x, start, weight, lanes, feature, state, layout, span):
     for c in range(lanes):
         v = np.float64(x[start + c])
         if abs(v) < np.inf:
-            put(state, layout[4], layout[5], feature + c, exponent, whole, span, WEIGHT)
+            put_weight(exponent, whole, state, layout, feature + c, span)
             put_product(state, layout, feature + c, exponent, whole, v, span)
 
 

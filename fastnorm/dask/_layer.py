@@ -11,7 +11,6 @@ from dask.base import is_dask_collection
 from dask.delayed import delayed
 
 from fastnorm import _frames, _layout, normalization
-from fastnorm._accumulator import Accumulator
 from fastnorm._arguments import result_dtype
 from fastnorm.dask._moments import known_features, moments
 from fastnorm.moments import Moments
@@ -33,8 +32,8 @@ class Normalization(normalization.Normalization):
            [ 1.2247449,  1.2247449]], dtype=float32)
     """
 
-    def _add_rows(self, batch: Any, total: Accumulator) -> bool:
-        return not is_dask_collection(batch) and super()._add_rows(batch, total)
+    def _as_array(self, batch: Any) -> Any:
+        return batch if is_dask_collection(batch) else super()._as_array(batch)
 
     def _moments_of(self, batch: Any, weights: Any, before: Moments | None) -> Moments:
         if not is_dask_collection(batch):

@@ -179,7 +179,7 @@ class Normalization(normalization.Normalization):
     def reset_state(self) -> None:
         """Forget what the layer has seen, if it learns, and stay built."""
         with self._lock:
-            self._moments = None
+            self._moments = self._waiting = None
             self._reset()
 
     def finalize_state(self) -> None:
