@@ -22,7 +22,7 @@ from model import (
 from strategies import UNJITTED
 
 from fastnorm import _scan
-from fastnorm._kernels import exact, lanes, steps, vector
+from fastnorm._kernels import exact, lanes, rows, steps, vector
 
 HUGE = float(np.finfo(np.float64).max)
 LOOPS = {"narrow": steps._narrow, "plain": steps._plain, "wide": steps._wide, "wide narrow": steps._wide_narrow}
@@ -164,7 +164,7 @@ def test_every_float16_gets_the_right_verdict(slicing, monkeypatch):
     keep_numbers(monkeypatch)
     E = 4
     top, floor = (np.float16(float(number)) for number in slicing.window(E))
-    loop = vector.RowLoop(slicing.step, slicing.table, (), (), steps._in_window(slicing.square))
+    loop = rows.RowLoop(slicing.step, slicing.table, (), (), steps._in_window(slicing.square))
     starts = [np.float16(float(slicing.start(k) * slicing.unit(k, E))) for k in range(loop.sums)]
     high = np.float16(2.0**E)
     values = np.arange(1 << 16, dtype=np.uint16).view(np.float16)
@@ -197,7 +197,7 @@ def test_the_difference_of_bits_counts_units():
             for E in exponents(slicing):
                 start, unit = (Fraction(slicing.start(k)) * slicing.unit(k, E)), slicing.unit(k, E)
                 for whole in {(2 - halves) * 2**51, -(halves - 2), 0, 1, 2**51 - 1, 2**51, (4 - halves) * 2**51}:
-                    assert whole == vector._whole(float(start + whole * unit), float(start))
+                    assert whole == rows._whole(float(start + whole * unit), float(start))
 
 
 # ------------------------------------------------------------------------------------- the wide step

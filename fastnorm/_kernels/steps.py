@@ -12,17 +12,15 @@ from typing import Any
 import numpy as np
 
 from fastnorm._jit import inner_kernel
+from fastnorm._kernels.rows import RowLoop, row_loop, weighted_row_loop
 from fastnorm._kernels.vector import (
-    RowLoop,
     below,
     double,
     fused,
     not_inlined,
     remainder,
     rounded_product,
-    row_loop,
     smaller,
-    weighted_row_loop,
     where,
 )
 
