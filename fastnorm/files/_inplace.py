@@ -2,24 +2,62 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from fastnorm import _layout
 from fastnorm._arguments import result_dtype
 from fastnorm.files import _record
 from fastnorm.files._arrays import ArrayFile, Region, regions
+from fastnorm.files._beside import beside
+from fastnorm.files._formats import TABLES, format_of
 from fastnorm.files._journal import Journal, bytes_of, digest
-from fastnorm.files._open import Reading
+from fastnorm.files._open import Reading, open_array
+from fastnorm.files._place import Place
 from fastnorm.files._progress import Progress
 from fastnorm.normalization import Normalization
 
 Direction = Literal["forward", "inverse"]
+
+
+@contextmanager
+def opened(place: Place, reading: Reading, dtype: DTypeLike | None = None) -> Iterator[tuple[ArrayFile, Path]]:
+    """A file that can be changed in place by a layer of ``dtype``, and where its journal lies: nothing is written yet.
+
+    Raises
+    ------
+    OSError
+        If it is not there, or may not be written.
+    ValueError
+        If it is damaged, of a format that cannot be changed, has other names, or cannot hold the result.
+    """
+    if place.path is None or (reading.raw is None and format_of(place) in TABLES):
+        what = "files behind a URL" if place.path is None else f"{format_of(place)} files"
+        raise ValueError(f"{place.name}: {what} cannot be changed in place; name another file for the result")
+    target = place.path.resolve()  # the journal of a file lies beside it, not beside a link to it
+    if target.is_file() and target.stat().st_nlink > 1:
+        raise ValueError(
+            f"{place.name} has other names (hard links), under which it would be changed too, and not be known as "
+            "normalized; copy it first, or name another file for the result"
+        )
+    with open_array(place, reading, writable=True) as file:
+        if file.dtype.newbyteorder("=") != result_dtype(dtype, file.dtype.newbyteorder("=")):
+            raise ValueError(
+                f"{place.name} holds {file.dtype}, which cannot hold z-scores; name another file for the result"
+            )
+        for written, where in ((target, target), (beside(target, "journal"), target.parent)):
+            if not os.access(where, os.W_OK):
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(written))
+        yield file, target
 
 
 def in_place(
@@ -38,17 +76,10 @@ def in_place(
     Raises
     ------
     ValueError
-        If another layer has finished the file, it has changed since a run was stopped, or it cannot hold the result.
+        If another layer has begun or finished the file, or it has changed since a run was stopped.
     """
-    check_fits(file, target, layer)
-    asked = _record.about(file) | {"direction": direction, "layer": _document(layer)}
-    if (journal := Journal.resume(target)) is not None:
-        if any(journal.plan[name] != value for name, value in asked.items()):
-            raise ValueError(
-                f"{target} is in the middle of another run; finish that with the call that began it, or with "
-                f"`fastnorm recover {target}`"
-            )
-    else:
+    asked = _asked(file, layer, direction)
+    if (journal := _begun(target, asked)) is None:
         done = None if again else _record.record_of(target, file)
         if done is not None and done["direction"] == direction:
             if done["layer"] == asked["layer"]:
@@ -64,6 +95,32 @@ def in_place(
     return True
 
 
+def check_free(file: ArrayFile, target: Path, layer: Normalization, direction: Direction, again: bool) -> None:
+    """Raise ValueError if a layer does not fit a file, or another has begun or finished it; the caller has its lock."""
+    kept = _layout.kept_axes(layer.axis, len(file.shape))
+    layer.transform(np.zeros([n if index in kept else 1 for index, n in enumerate(file.shape)]))
+    asked = _asked(file, layer, direction)
+    if _begun(target, asked) is None and not again and _record.others(target, direction, asked["layer"]):
+        done = _record.record_of(target, file)
+        if done is not None and done["direction"] == direction and done["layer"] != asked["layer"]:
+            raise finished(target, direction)
+
+
+def _asked(file: ArrayFile, layer: Normalization, direction: Direction) -> dict[str, Any]:
+    return _record.about(file) | {"direction": direction, "layer": _document(layer)}
+
+
+def _begun(target: Path, asked: dict[str, Any]) -> Journal | None:
+    """The journal of a run that was stopped, which is the one that is asked for."""
+    journal = Journal.resume(target)
+    if journal is not None and any(journal.plan[name] != value for name, value in asked.items()):
+        raise ValueError(
+            f"{target} is in the middle of another run; finish that with the call that began it, or with "
+            f"`fastnorm recover {target}`"
+        )
+    return journal
+
+
 def progress_of(file: ArrayFile, target: Path, layer: Normalization) -> Literal["none", "begun", "done"]:
     """How far this very layer has normalized a file in place."""
     document = _document(layer)
@@ -72,14 +129,6 @@ def progress_of(file: ArrayFile, target: Path, layer: Normalization) -> Literal[
     record = _record.record_of(target, file)
     done = record is not None and (record["layer"], record["direction"]) == (document, "forward")
     return "done" if done else "none"
-
-
-def check_fits(file: ArrayFile, target: Path, layer: Normalization) -> None:
-    """Raise ValueError if a layer cannot be applied to a file, or the file cannot hold the result."""
-    kept = _layout.kept_axes(layer.axis, len(file.shape))
-    layer.transform(np.zeros([n if index in kept else 1 for index, n in enumerate(file.shape)]))
-    if file.dtype.newbyteorder("=") != result_dtype(layer.dtype, file.dtype.newbyteorder("=")):
-        raise ValueError(f"{target} holds {file.dtype}, which cannot hold z-scores; name another file for the result")
 
 
 def finished(name: object, direction: str) -> ValueError:

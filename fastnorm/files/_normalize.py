@@ -16,7 +16,7 @@ from fastnorm.files._arrays import regions
 from fastnorm.files._beside import locked
 from fastnorm.files._errors import is_of_disk, named_error
 from fastnorm.files._formats import TABLES, format_of, is_store
-from fastnorm.files._inplace import Direction, finished, in_place, transformed
+from fastnorm.files._inplace import Direction, check_free, finished, in_place, opened, transformed
 from fastnorm.files._journal import check_whole
 from fastnorm.files._open import Reading, create_array, open_array
 from fastnorm.files._place import Place, Source
@@ -96,19 +96,19 @@ def normalize_files(
         for target in targets:
             if target is not None and target.exists():
                 raise FileExistsError(f"{target} exists already; choose another name, or pass overwrite=True (--force)")
+    todo = list(zip(found, targets, strict=True))
+    if out is None:  # all are looked at before the first is changed
+        todo = [item for item in todo if _can_change(item[0].place, layer, direction, reading, again, skipped)]
     before = []  # files that this very layer has finished before, perhaps in this run, before it was stopped
     with Progress(progress, sum(shard.place.size() for shard in found), "inverse" if inverse else "normalize") as bar:
-        for shard, target in zip(found, targets, strict=True):
+        for shard, target in todo:
             try:
                 if target is not None:
                     _write(shard.place, target, layer, direction, reading, bar)
                 elif not _change(shard.place, layer, direction, reading, again, bar):
                     before.append(shard.place.name)
             except (OSError, ValueError, TypeError) as error:
-                named = named_error(shard.place, error)
-                if skipped is None or is_of_disk(error):
-                    raise named from error
-                skipped.append((shard.place.name, named))
+                _leave_out(shard.place, error, skipped)
     if before and len(before) == len(found) - len(skipped or ()):
         raise finished(
             " and ".join(before[:3]) + (f" and {len(before) - 3} more" if len(before) > 3 else ""), direction
@@ -148,19 +148,35 @@ def _targets(found: list[Shard], out: Source | None) -> list[Path | None]:
     return list(targets)
 
 
+def _leave_out(place: Place, error: Exception, skipped: list[tuple[str, Exception]] | None) -> None:
+    """Note a file that is left out; raise if none may be."""
+    named = named_error(place, error)
+    if skipped is None or is_of_disk(error):
+        raise named from error
+    skipped.append((place.name, named))
+
+
+def _can_change(
+    place: Place,
+    layer: Normalization,
+    direction: Direction,
+    reading: Reading,
+    again: bool,
+    skipped: list[tuple[str, Exception]] | None,
+) -> bool:
+    try:
+        with opened(place, reading, layer.dtype) as (file, target), locked(target):
+            check_free(file, target, layer, direction, again)
+        return True
+    except (OSError, ValueError, TypeError) as error:
+        _leave_out(place, error, skipped)
+        return False
+
+
 def _change(
     place: Place, layer: Normalization, direction: Direction, reading: Reading, again: bool, bar: Progress
 ) -> bool:
-    if place.path is None or (reading.raw is None and format_of(place) in TABLES):
-        what = "files behind a URL" if place.path is None else f"{format_of(place)} files"
-        raise ValueError(f"{place.name}: {what} cannot be changed in place; name another file for the result")
-    target = place.path.resolve()  # the journal of a file lies beside it, not beside a link to it
-    if target.is_file() and target.stat().st_nlink > 1:
-        raise ValueError(
-            f"{place.name} has other names (hard links), under which it would be changed too, and not be known as "
-            "normalized; copy it first, or name another file for the result"
-        )
-    with locked(target), open_array(place, reading, writable=True) as file:
+    with opened(place, reading, layer.dtype) as (file, target), locked(target):
         return in_place(file, target, layer, direction, reading, again, bar)
 
 

@@ -43,6 +43,11 @@ def record_of(target: Path, file: ArrayFile) -> dict[str, Any] | None:
     return None
 
 
+def others(target: Path, direction: str, layer: Any) -> bool:
+    """Whether other layers have finished a file in this direction: its present bytes, or earlier ones."""
+    return any(record["direction"] == direction and record["layer"] != layer for record in _records(target))
+
+
 def note(target: Path, journal: Journal) -> None:
     """Note the result of a run, in place of the result that it began with; on the disk when this returns."""
     plan = journal.plan

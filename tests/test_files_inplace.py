@@ -1,0 +1,131 @@
+"""The laws of what can be changed in place: all files are looked at before the first is changed."""
+
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from commands import quick
+from crashes import error_of, in_child
+
+from fastnorm import Moments, Normalization, adapt_files, normalize_files
+
+X = np.random.default_rng(5).normal(3.0, 2.0, (12, 4))
+LAYER = Normalization().adapt(X)
+
+
+def write(path, fault):
+    """A file that can be read, but not be changed in place."""
+    match fault:
+        case "dtype":
+            np.save(path, X.astype("int32"))
+        case "hard link":
+            np.save(path, X)
+            os.link(path, path.with_name(".other"))
+        case "read-only":
+            np.save(path, X)
+            path.chmod(0o444)
+        case "features":
+            np.save(path, X[:, :3])
+        case "another layer":
+            np.save(path, X)
+            normalize_files(path, None, Normalization().adapt(2 * X))
+        case "chunked":
+            with h5py.File(path, "w") as file:
+                file.create_dataset("x", data=X, chunks=(2, 4))
+
+
+FAULTS = ["dtype", "hard link", "read-only", "features", "another layer", "chunked"]
+
+
+@pytest.fixture
+def folder(in_memory, monkeypatch):
+    """A folder to work in, that anybody may write."""
+    monkeypatch.chdir(in_memory)
+    Path("in").mkdir()
+    for item in (in_memory, Path("in")):
+        item.chmod(0o777)
+    return in_memory
+
+
+def first_and(fault):
+    """Two files: one that can be changed, and one that cannot."""
+    suffix = ".h5" if fault == "chunked" else ".npy"
+    good, bad = Path("in/a").with_suffix(suffix), Path("in/b").with_suffix(suffix)
+    if fault == "chunked":
+        with h5py.File(good, "w") as file:
+            file["x"] = X
+    else:
+        np.save(good, X)
+    write(bad, fault)
+    for item in Path("in").iterdir():
+        os.chown(item, os.geteuid() or 65534, -1)
+    return good, bad
+
+
+def bound(fault, work):
+    """Do the work; if it is about permissions, as a user whom they bind."""
+    if fault != "read-only" or os.geteuid():
+        work()
+        return
+    Path("warm").mkdir()
+    np.save("warm/x.npy", X)
+    assert 0 == quick("normalize", "warm", "--in-place")[0]  # imports: another user may not read Python's files
+
+    def child():
+        os.setuid(65534)
+        work()
+
+    assert 0 == in_child(child)
+
+
+def content(folder):
+    return {item.name: item.read_bytes() for item in Path(folder).iterdir() if item.is_file()}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_nothing_is_changed_if_one_file_cannot_be(folder, fault):
+    """The error names that file, though it is the last; left out, the others are done."""
+    good, bad = first_and(fault)
+    before = content("in")
+
+    def work():
+        error = error_of(lambda: normalize_files("in", None, LAYER))
+        assert bad.name in str(error)
+        assert before == content("in")
+        skipped = []
+        normalize_files("in", None, LAYER, skipped=skipped)
+        assert [str(bad)] == [name for name, _ in skipped]
+
+    bound(fault, work)
+    after = content("in")
+    assert before[good.name] != after[good.name]
+    assert before[bad.name] == after[bad.name]
+
+
+@pytest.mark.parametrize("fault", [fault for fault in FAULTS if fault != "features"])
+def test_the_rows_that_are_learned_are_the_rows_that_are_normalized(folder, fault):
+    """What --skip-bad leaves out of the change is not learned from either; without it nothing is learned at all."""
+    good, bad = first_and(fault)
+    if fault == "another layer":
+        np.save("in/c.npy", 5 * X)
+    learned = [item for item in (good, Path("in/c.npy")) if item.exists()]
+    want = adapt_files(learned).moments
+    before = content("in")
+    def work():
+        status, _, errors = quick("normalize", "in", "--in-place", "--state", "s.json")
+        assert (1, True) == (status, bad.name in errors), errors
+        assert before == content("in")
+        assert not list(folder.glob("s.json*"))
+        status, output, errors = quick("normalize", "in", "--in-place", "--state", "s.json", "--skip-bad")
+        assert (3, "") == (status, errors)
+        assert 1 == output.count("Left out: ")
+        assert bad.name in output
+
+    bound(fault, work)
+    layer = Normalization.load("s.json")
+    assert want == layer.moments
+    assert before[bad.name] == content("in")[bad.name]
+    if fault != "chunked":
+        assert np.array_equal(Normalization.from_moments(want).transform(X), np.load(good))
