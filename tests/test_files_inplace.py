@@ -129,3 +129,54 @@ def test_the_rows_that_are_learned_are_the_rows_that_are_normalized(folder, faul
     assert before[bad.name] == content("in")[bad.name]
     if fault != "chunked":
         assert np.array_equal(Normalization.from_moments(want).transform(X), np.load(good))
+
+
+def test_all_that_are_left_out_are_an_error(folder):
+    """With nothing to normalize there is nothing to learn, and no state."""
+    first_and("another layer")[0].unlink()
+    before = content("in")
+    status, _, errors = quick("normalize", "in", "--in-place", "--skip-bad", "--state", "s.json")
+    assert (1, True) == (status, "b.npy is normalized already" in errors), errors
+    assert before == content("in")
+    assert not list(folder.glob("*s.json*"))
+
+
+def test_z_scores_and_data_are_not_learned_from_together(folder):
+    """Files that were normalized in place beside others that were not are named; turned back, or alone, they are fine."""
+    for name in "abc":
+        np.save(f"in/{name}.npy", X)
+    normalize_files("in/b.npy", None, LAYER)
+    with pytest.raises(ValueError, match=r"^in/b.npy: normalized in place already, and the other files are not"):
+        adapt_files("in")
+    status, _, errors = quick("adapt", "in", "--out", "s.json")
+    assert (1, True) == (status, "`fastnorm inverse`" in errors)
+    assert not list(folder.glob("*s.json*"))
+    skipped = []
+    assert Moments.of(np.vstack([X, X])) == adapt_files("in", skipped=skipped).moments
+    assert ["in/b.npy"] == [name for name, _ in skipped]
+    assert Moments.of(LAYER.transform(X)) == adapt_files("in/b.npy").moments
+    normalize_files("in/b.npy", None, LAYER, inverse=True)
+    back = LAYER.inverse_transform(LAYER.transform(X))
+    assert Moments.of(np.vstack([X, X, back])) == adapt_files("in").moments
+
+
+def test_a_damaged_file_is_left_out_when_a_stopped_run_goes_on(folder):
+    """The rest is completed by the state that was learned before the stop."""
+    good, bad = first_and("dtype")
+    bad.write_bytes(b"nonsense")
+    np.save("in/c.npy", 2 * X)
+    normalize_files(good, None, LAYER)
+    LAYER.save(".s.json.pending")
+    status, output, errors = quick("normalize", "in", "--in-place", "--skip-bad", "--state", "s.json")
+    assert (3, "", 1) == (status, errors, output.count("Left out: in/b.npy is damaged"))
+    assert np.array_equal(LAYER.transform(2 * X), np.load("in/c.npy"))
+    assert LAYER.moments == Normalization.load("s.json").moments
+
+
+def test_a_result_that_is_damaged_is_a_bad_file(folder):
+    """It is left out, and not taken for an answer."""
+    good, bad = first_and("another layer")
+    bad.write_bytes(bad.read_bytes()[:-8])
+    skipped = []
+    assert Moments.of(X) == adapt_files("in", skipped=skipped).moments
+    assert [str(bad)] == [name for name, _ in skipped]

@@ -18,6 +18,8 @@ from fastnorm.cli._pending import kept, pending_of, progress, state_beside
 from fastnorm.cli._texts import as_data, as_text, shown
 
 if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
+
     from fastnorm.normalization import Normalization
 
 
@@ -94,8 +96,13 @@ def normalize(
         assert state is not None
         stopped = kept(sources, state, how, settings) if target.in_place else None  # the data are not what they were
         if stopped is None:
-            layer, skipped = _adapted(sources, state, how | settings, run, printing)
+            if target.in_place:  # what is normalized is what is learned from
+                sources, skipped = _changeable(sources, how, run, again=target.again)
+            layer, bad = _adapted(sources, state, how | settings, run, printing)
+            skipped += bad
             layer.save(pending_of(state))
+            if target.in_place:
+                sources = [name for name in sources if name not in {name for name, _ in bad}]
         else:
             layer = stopped
     try:
@@ -168,6 +175,37 @@ def _adapted(
             scan.unlink(missing_ok=True)
         raise
     return layer, skipped
+
+
+def _changeable(
+    sources: Sequence[str], how: dict[str, Any], run: options.Run, *, again: bool, dtype: DTypeLike | None = None
+) -> tuple[list[str], options.Skipped]:
+    """The files that can be normalized in place, and those that are left out; nothing is written.
+
+    Raises
+    ------
+    OSError, ValueError
+        If one cannot, without --skip-bad, or none can.
+    """
+    from fastnorm.files._errors import leave_out
+    from fastnorm.files._inplace import finished, is_normalized, opened
+    from fastnorm.files._open import Reading
+    from fastnorm.files._shards import shards
+
+    found, skipped, reading = [], options.Skipped(), Reading(**how)
+    places = [shard.place for shard in shards(list(sources))]
+    reading.check(places)
+    for place in places:
+        try:
+            with opened(place, reading, dtype):
+                if not again and is_normalized(place, reading):
+                    raise finished(place.name, "forward")
+            found.append(place.name)
+        except (OSError, ValueError) as error:
+            leave_out(place, error, skipped if run.skip_bad else None)
+    if not found:
+        raise skipped[0][1]
+    return found, skipped
 
 
 def _write(

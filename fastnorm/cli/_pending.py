@@ -36,8 +36,11 @@ def progress(layer: Normalization, sources: Sequence[str], how: dict[str, Any]) 
         if shard.place.path is None or (reading.raw is None and format_of(shard.place) in TABLES):
             found.add("none")
             continue
-        with open_array(shard.place, reading) as file:
-            found.add(progress_of(file, shard.place.path, layer))
+        try:
+            with open_array(shard.place, reading) as file:
+                found.add(progress_of(file, shard.place.path, layer))
+        except (OSError, ValueError):  # one that cannot be read has not begun
+            found.add("none")
     return found
 
 

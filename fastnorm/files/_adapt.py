@@ -12,6 +12,7 @@ from fastnorm import policy
 from fastnorm._frames import listed
 from fastnorm.files._checkpoint import Checkpoint
 from fastnorm.files._errors import is_of_disk, named_error
+from fastnorm.files._inplace import is_normalized
 from fastnorm.files._journal import check_whole
 from fastnorm.files._open import Reading
 from fastnorm.files._part import Part
@@ -67,7 +68,8 @@ def adapt_files(
     OSError
         If a file is not there or cannot be read.
     ValueError
-        If a file is damaged, or does not have the features of the others; the message begins with its name.
+        If a file is damaged, does not have the features of the others, or was normalized in place and others were not;
+        the message begins with its name.
     ImportError
         If the package of a format is not installed; the message says what to install.
 
@@ -86,6 +88,7 @@ def adapt_files(
     found = shards(source)
     reading = Reading(key, columns, raw)
     reading.check(shard.place for shard in found)
+    found = _alike(found, reading, skipped)
     words = None if raw is None else [str(np.dtype(raw[0])), raw[1]]
     names = None if columns is None else list(columns)
     done = Checkpoint(checkpoint, {"axis": axis, "columns": names, "key": key, "raw": words})
@@ -120,6 +123,22 @@ def adapt_files(
         layer.feature_names = total.names
     done.remove()
     return layer
+
+
+def _alike(found: list[Shard], reading: Reading, skipped: list[tuple[str, Exception]] | None) -> list[Shard]:
+    """The files without those that were normalized in place, if others were not."""
+    done = [shard for shard in found if is_normalized(shard.place, reading)]
+    if not 0 < len(done) < len(found):
+        return found
+    what = "normalized in place already, and the other files are not"
+    if skipped is None:
+        names = ", ".join(shard.place.name for shard in done[:3]) + (", ..." if len(done) > 3 else "")
+        raise ValueError(
+            f"{names}: {what}: nothing can be learned from both together; turn these back with `fastnorm inverse`, or "
+            "name the others alone"
+        )
+    skipped += [(shard.place.name, ValueError(f"{shard.place.name}: {what}")) for shard in done]
+    return [shard for shard in found if shard not in done]
 
 
 def _scan(shard: Shard, layer: Normalization, reading: Reading, done: Checkpoint, bar: Progress) -> bool:

@@ -41,6 +41,14 @@ def is_of_disk(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in DISK
 
 
+def leave_out(place: Place, error: Exception, skipped: list[tuple[str, Exception]] | None) -> None:
+    """Note a file that is left out; raise if none may be, or the trouble is the disk's."""
+    named = named_error(place, error)
+    if skipped is None or is_of_disk(error):
+        raise named from error
+    skipped.append((place.name, named))
+
+
 @contextmanager
 def border(name: str, what: str) -> Iterator[None]:
     """Whatever a library raises about a file becomes an OSError or a ValueError that names the file.

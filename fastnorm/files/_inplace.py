@@ -131,6 +131,18 @@ def progress_of(file: ArrayFile, target: Path, layer: Normalization) -> Literal[
     return "done" if done else "none"
 
 
+def is_normalized(place: Place, reading: Reading) -> bool:
+    """Whether a file holds, by its bytes, what normalizing it in place made of it; one that cannot be read does not."""
+    if place.path is None or not beside(target := place.path.resolve(), "done").exists():
+        return False
+    try:
+        with open_array(place, reading) as file:
+            record = _record.record_of(target, file)
+    except (OSError, ValueError):
+        return False
+    return record is not None and record["direction"] == "forward"
+
+
 def finished(name: object, direction: str) -> ValueError:
     """An error for a file that is done."""
     word = "normalized" if direction == "forward" else "turned back"

@@ -14,7 +14,7 @@ from fastnorm._arguments import result_dtype
 from fastnorm.files._ahead import ahead
 from fastnorm.files._arrays import regions
 from fastnorm.files._beside import locked
-from fastnorm.files._errors import is_of_disk, named_error
+from fastnorm.files._errors import leave_out
 from fastnorm.files._formats import TABLES, format_of, is_store
 from fastnorm.files._inplace import Direction, check_free, finished, in_place, opened, transformed
 from fastnorm.files._journal import check_whole
@@ -108,7 +108,7 @@ def normalize_files(
                 elif not _change(shard.place, layer, direction, reading, again, bar):
                     before.append(shard.place.name)
             except (OSError, ValueError, TypeError) as error:
-                _leave_out(shard.place, error, skipped)
+                leave_out(shard.place, error, skipped)
     if before and len(before) == len(found) - len(skipped or ()):
         raise finished(
             " and ".join(before[:3]) + (f" and {len(before) - 3} more" if len(before) > 3 else ""), direction
@@ -148,14 +148,6 @@ def _targets(found: list[Shard], out: Source | None) -> list[Path | None]:
     return list(targets)
 
 
-def _leave_out(place: Place, error: Exception, skipped: list[tuple[str, Exception]] | None) -> None:
-    """Note a file that is left out; raise if none may be."""
-    named = named_error(place, error)
-    if skipped is None or is_of_disk(error):
-        raise named from error
-    skipped.append((place.name, named))
-
-
 def _can_change(
     place: Place,
     layer: Normalization,
@@ -169,7 +161,7 @@ def _can_change(
             check_free(file, target, layer, direction, again)
         return True
     except (OSError, ValueError, TypeError) as error:
-        _leave_out(place, error, skipped)
+        leave_out(place, error, skipped)
         return False
 
 
