@@ -212,16 +212,6 @@ def test_recover_puts_the_state_in_its_place(folder):
     assert (1, True) == (status, "normalized already, by x.fastnorm.json" in errors)
 
 
-def test_what_a_refused_run_learned_is_not_kept(folder):
-    """A run in place that never began leaves nothing, so that the next one learns from the data that are there."""
-    np.save("i.npy", X.astype("int32"))
-    assert 1 == quick("normalize", "i.npy", "--in-place")[0]
-    assert {"x.npy", "i.npy"} == set(files_of(folder))
-    np.save("i.npy", X + 7)
-    ok("normalize", "i.npy", "--in-place", "--quiet")
-    np.testing.assert_array_equal(Normalization().adapt(X + 7).transform(X + 7), np.load("i.npy"))
-
-
 def test_what_a_killed_run_learned_is_for_its_own_data(folder):
     """New data in place of those that `recover` completed are learned from anew; another axis is refused in between."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -263,8 +253,10 @@ def test_states_are_merged_exactly(folder):
     states = [f"{number}.json" for number in (3, 0, 4, 1, 2)]
     ok("merge", *states, "--out", "all.json", "--quiet")
     assert Moments.of(X) == Normalization.load("all.json").moments
-    status, _, errors = quick("merge", "0.json", "./0.json", "--out", "twice.json")
-    assert (1, True) == (status, "counted twice" in errors)
+    os.link("0.json", "linked.json")
+    for other in ("./0.json", "linked.json"):
+        status, _, errors = quick("merge", "0.json", other, "--out", "twice.json")
+        assert (1, True) == (status, "counted twice" in errors)
     assert not Path("twice.json").exists()
 
 
@@ -312,6 +304,8 @@ def test_a_dry_run_changes_nothing(folder, words):
         ["adapt", "x.npy"],
         ["adapt", "x.npy", "--out", "s.json", "--axis", "last"],
         ["adapt", "x.npy", "--out", "s.json", "--raw", "float32"],
+        ["adapt", "x.npy", "--out", "s.json", "--raw", "flot64:1000,5"],
+        ["adapt", "x.npy", "--out", "s.json", "--raw", ",:-1,4"],
         ["report", "s.json", "--data", "x.npy"],
         ["normalize", "x.npy", "--out", "z.npy", "--use", "s.json", "--axis", "0"],
         ["normalize", "x.npy", "--out", "z.npy", "--use", "s.json", "--inf", "omit"],

@@ -113,6 +113,7 @@ def test_the_rows_that_are_learned_are_the_rows_that_are_normalized(folder, faul
     learned = [item for item in (good, Path("in/c.npy")) if item.exists()]
     want = adapt_files(learned).moments
     before = content("in")
+
     def work():
         status, _, errors = quick("normalize", "in", "--in-place", "--state", "s.json")
         assert (1, True) == (status, bad.name in errors), errors
@@ -142,7 +143,7 @@ def test_all_that_are_left_out_are_an_error(folder):
 
 
 def test_z_scores_and_data_are_not_learned_from_together(folder):
-    """Files that were normalized in place beside others that were not are named; turned back, or alone, they are fine."""
+    """Files that were normalized in place beside others are named; turned back, or alone, they are fine."""
     for name in "abc":
         np.save(f"in/{name}.npy", X)
     normalize_files("in/b.npy", None, LAYER)
@@ -175,8 +176,18 @@ def test_a_damaged_file_is_left_out_when_a_stopped_run_goes_on(folder):
 
 def test_a_result_that_is_damaged_is_a_bad_file(folder):
     """It is left out, and not taken for an answer."""
-    good, bad = first_and("another layer")
+    _, bad = first_and("another layer")
     bad.write_bytes(bad.read_bytes()[:-8])
     skipped = []
     assert Moments.of(X) == adapt_files("in", skipped=skipped).moments
     assert [str(bad)] == [name for name, _ in skipped]
+
+
+def test_what_a_refused_run_learned_is_not_kept(folder):
+    """A run in place that never began leaves nothing, so that the next one learns from the data that are there."""
+    np.save("i.npy", X.astype("int32"))
+    assert 1 == quick("normalize", "i.npy", "--in-place")[0]
+    assert {"i.npy"} == set(content("."))
+    np.save("i.npy", X + 7)
+    assert 0 == quick("normalize", "i.npy", "--in-place")[0]
+    np.testing.assert_array_equal(Normalization().adapt(X + 7).transform(X + 7), np.load("i.npy"))

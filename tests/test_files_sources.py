@@ -45,9 +45,27 @@ def test_a_file_that_is_named_twice_is_refused(tmp_path, link):
 def test_a_url_that_is_named_twice_is_refused(tmp_path):
     """So is a file behind a URL, also beside its folder."""
     url = upload(written(tmp_path, npy_c, X), "memory://there/x.npy")
-    for sources in ([url, url], ["memory://there", url.replace("memory://", "memory:///")]):
-        with pytest.raises(ValueError, match=r"x.npy is named twice"):
+    other = url.replace("memory://", "memory:///")
+    for sources in ([url, url], [url, other], ["memory://there", other]):
+        with pytest.raises(ValueError, match=r"x.npy is .*named twice"):
             adapt_files(sources)
+
+
+@pytest.mark.parametrize("source", ["in/pipe.npy", "in", "in/*.npy", "/dev/null"])
+def test_what_is_neither_a_file_nor_a_folder_is_refused(tmp_path, monkeypatch, source):
+    """A pipe would be waited for, and read once where data are read twice."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "in").mkdir()
+    os.mkfifo("in/pipe.npy")
+    with pytest.raises(OSError, match=r"(in/pipe.npy|/dev/null) is neither a file nor a folder; write what comes"):
+        adapt_files(source)
+
+
+def test_a_url_without_its_package_says_what_to_install():
+    """The message is the one of fsspec, after the name."""
+    fsspec.register_implementation("nowhere", "no_such_package.System", clobber=True, errtxt="Install nowherefs")
+    with pytest.raises(ImportError, match=r"^nowhere://b/x.npy cannot be opened: Install nowherefs; then repeat"):
+        adapt_files("nowhere://b/x.npy")
 
 
 def test_a_file_with_other_names_is_not_changed_in_place(tmp_path):

@@ -18,7 +18,7 @@ from fastnorm.cli._pending import kept, pending_of, progress, state_beside
 from fastnorm.cli._texts import as_data, as_text, shown
 
 if TYPE_CHECKING:
-    from numpy.typing import DTypeLike
+    import numpy as np
 
     from fastnorm.normalization import Normalization
 
@@ -178,7 +178,7 @@ def _adapted(
 
 
 def _changeable(
-    sources: Sequence[str], how: dict[str, Any], run: options.Run, *, again: bool, dtype: DTypeLike | None = None
+    sources: Sequence[str], how: dict[str, Any], run: options.Run, *, again: bool, dtype: np.dtype[Any] | None = None
 ) -> tuple[list[str], options.Skipped]:
     """The files that can be normalized in place, and those that are left out; nothing is written.
 

@@ -128,8 +128,15 @@ def layout(text: str | None) -> tuple[str, tuple[int, ...]] | None:
     """("float32", (-1, 9)) of float32:-1,9; wrong words end the command with status 2."""
     if text is None:
         return None
+    import numpy as np
+
     dtype, _, shape = text.partition(":")
-    return dtype, _numbers(shape, "--raw", "write a dtype and a shape, as float32:-1,9")
+    cure = "write a dtype and a shape, as float32:-1,9"
+    try:
+        np.dtype(dtype)
+    except (TypeError, ValueError, SyntaxError):
+        raise typer.BadParameter(f"{dtype!r} is no dtype; {cure}", param_hint="--raw") from None
+    return dtype, _numbers(shape, "--raw", cure)
 
 
 def _numbers(text: str, option: str, cure: str) -> tuple[int, ...]:

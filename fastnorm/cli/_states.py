@@ -57,10 +57,11 @@ def merge(
 ) -> str:
     """Add up what several states have learned, each from rows of its own, exactly."""
     from fastnorm.files._destination import check_destination
+    from fastnorm.files._place import Place
     from fastnorm.normalization import Normalization
 
     check_destination(out, *states, overwrite=printing.force)
-    if len({state.resolve() for state in states}) < len(states):
+    if len({Place.of(state).identity() for state in states}) < len(states):
         raise ValueError("a state is named twice, and its rows would be counted twice; name each once")
     layer = Normalization.load(states[0])
     for state in states[1:]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from fastnorm import _layout
 from fastnorm._arguments import result_dtype
@@ -30,7 +30,7 @@ Direction = Literal["forward", "inverse"]
 
 
 @contextmanager
-def opened(place: Place, reading: Reading, dtype: DTypeLike | None = None) -> Iterator[tuple[ArrayFile, Path]]:
+def opened(place: Place, reading: Reading, dtype: np.dtype[Any] | None = None) -> Iterator[tuple[ArrayFile, Path]]:
     """A file that can be changed in place by a layer of ``dtype``, and where its journal lies: nothing is written yet.
 
     Raises

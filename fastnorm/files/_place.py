@@ -43,12 +43,18 @@ class Place:
 
     def filesystem(self) -> Any:
         """The fsspec file system of a URL."""
+        return self._remote()[0]
+
+    def _remote(self) -> tuple[Any, str]:
+        """The file system of a URL, and its one name there."""
         try:
             import fsspec
         except ImportError as error:
             raise install("fsspec", error) from error
         try:
-            return fsspec.core.url_to_fs(self.name)[0]
+            return fsspec.core.url_to_fs(self.name)  # type: ignore[no-any-return]
+        except ImportError as error:
+            raise ImportError(f"{self.name} cannot be opened: {error}; then repeat the call") from error
         except ValueError as error:
             raise ValueError(f"{self.name} cannot be opened: {error}") from error
 
@@ -65,7 +71,9 @@ class Place:
 
     def identity(self) -> object:
         """What two names of one file have in common: links to it, too."""
-        if self.path is None or not self.path.exists():
+        if self.path is None:
+            return self._remote()
+        if not self.path.exists():
             return self.name
         status = self.path.stat()
         return status.st_dev, status.st_ino

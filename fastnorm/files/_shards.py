@@ -29,8 +29,8 @@ def shards(source: Source | Iterable[Source]) -> list[Shard]:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file, or no data file in a folder.
+    OSError
+        If there is no such file, no data file in a folder, or what is named is a pipe or a device.
     ValueError
         If a folder holds files of several formats, or a file is named twice, also as a link to itself.
     """
@@ -40,6 +40,8 @@ def shards(source: Source | Iterable[Source]) -> list[Shard]:
         raise ValueError("there are no files to read; name at least one")
     names: dict[object, str] = {}
     for place in (shard.place for shard in found):
+        if place.path is not None and place.path.exists() and not (place.path.is_file() or place.path.is_dir()):
+            raise OSError(f"{place.name} is neither a file nor a folder; write what comes from it to a file first")
         if (same := place.identity()) in names:
             other = "" if names[same] == place.name else f"the same file as {names[same]}, "
             raise ValueError(f"{place.name} is {other}named twice, and its rows would count twice; name each file once")
