@@ -191,3 +191,29 @@ def test_what_a_refused_run_learned_is_not_kept(folder):
     np.save("i.npy", X + 7)
     assert 0 == quick("normalize", "i.npy", "--in-place")[0]
     np.testing.assert_array_equal(Normalization().adapt(X + 7).transform(X + 7), np.load("i.npy"))
+
+
+@pytest.mark.parametrize("command", ["normalize", "normalize --use s.json", "inverse --state s.json"])
+@pytest.mark.parametrize(
+    ("source", "words", "error"),
+    [
+        ("i.npy", "--in-place", "cannot hold z-scores"),
+        ("t.csv", "--in-place", "csv files cannot be changed in place"),
+        ("x.npz", "--in-place", "cannot be changed in place"),
+        ("x.npy", "--out z.csv", "arrays are written as"),
+        ("x.npy", "--out z.npz", "arrays are written as"),
+        ("t.csv", "--out z.npy", "tables are written as"),
+    ],
+)
+def test_a_dry_run_refuses_what_the_run_refuses(folder, command, source, words, error):
+    """Formats that cannot be changed, or become what the new name says: the same error, and nothing is written."""
+    LAYER.save("s.json")
+    np.save("x.npy", X)
+    np.save("i.npy", X.astype("int32"))
+    np.savez("x.npz", X)
+    Path("t.csv").write_text("a,b,c,d\n1,2,3,4\n2,3,4,6\n", "utf-8")
+    before = content(".")
+    found = [quick(*command.split(), source, *words.split(), *more) for more in (["--dry-run"], [])]
+    assert found[0] == found[1]
+    assert (1, True) == (found[0][0], error in found[0][2]), found
+    assert before == content(".")

@@ -73,6 +73,8 @@ def normalize(
     run in place that is stopped, by whatever, goes on when the same command is given again.
     """
     from fastnorm.files._destination import check_destination
+    from fastnorm.files._normalize import planned
+    from fastnorm.files._open import Reading as FilesReading
     from fastnorm.normalization import Normalization
 
     path, out = target.path(sources), target.out
@@ -87,11 +89,15 @@ def normalize(
     elif state is not None or learning.given():
         hint = "--state" if state is not None else "--axis, --nan, --inf"
         raise typer.BadParameter("with --use nothing is learned, so this has no meaning", param_hint=hint)
+    planned(list(sources), out, FilesReading(**how), overwrite=printing.force)
+    given = None if use is None else Normalization.load(use)
     if run.dry_run:
+        if target.in_place:
+            _changeable(sources, how, run, again=True, dtype=None if given is None else given.dtype)
         return _plan(sources, how, f"normalize into {out}" if out else "normalize in place", printing)
     skipped: options.Skipped = []
-    if use is not None:
-        layer = Normalization.load(use)
+    if given is not None:
+        layer = given
     else:
         assert state is not None
         stopped = kept(sources, state, how, settings) if target.in_place else None  # the data are not what they were
@@ -128,11 +134,16 @@ def inverse(
     printing: options.Printing,
 ) -> str | Partly:
     """Turn normalized data in files back, into new files or in place."""
+    from fastnorm.files._normalize import planned
+    from fastnorm.files._open import Reading as FilesReading
     from fastnorm.normalization import Normalization
 
     target.path(sources)
     layer, out, how = Normalization.load(state), target.out, reading.how()
     if run.dry_run:
+        planned(list(sources), out, FilesReading(**how), overwrite=printing.force)
+        if target.in_place:
+            _changeable(sources, how, run, again=True, dtype=layer.dtype)
         return _plan(sources, how, f"turn back into {out}" if out else "turn back in place", printing)
     skipped: options.Skipped = []
     _write(layer, sources, target, how, skipped, run, printing, inverse=True)

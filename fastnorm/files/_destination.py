@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from fastnorm.files._formats import TABLES, format_of
+from fastnorm.files._formats import ARRAYS, TABLES, format_of, format_to
 from fastnorm.files._place import Place
 
 
@@ -18,6 +18,18 @@ def stem(path: Path) -> str:
     if format_of(place) not in TABLES:
         raise ValueError(f"{path} is no name of a table; choose one that ends with .csv, .parquet or .arrow")
     return path.name[: -len(place.suffix)]
+
+
+def check_becomes(place: Place, target: Path, *, raw: bool) -> None:
+    """Raise ValueError unless a file can be written in the format that the name of ``target`` says."""
+    new = Place.of(target)
+    if not raw and format_of(place) in TABLES:
+        if format_of(new) not in TABLES:
+            raise ValueError(
+                f"{target}: tables are written as Parquet, Arrow or CSV; choose one of .parquet, .arrow, .csv"
+            )
+    elif format_to(new, raw=raw) not in ARRAYS:
+        raise ValueError(f"{target}: arrays are written as .npy, raw, .safetensors, .zarr or .h5; choose one of these")
 
 
 def check_destination(path: Path, *taken: Path, overwrite: bool = False) -> None:

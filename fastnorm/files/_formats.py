@@ -27,6 +27,7 @@ SUFFIXES = {
     ".dat": "raw",
 }
 TABLES = frozenset({"parquet", "arrow", "csv"})
+ARRAYS = frozenset({"npy", "raw", "safetensors", "zarr", "hdf5"})  # arrays are written as these
 KEYED = frozenset({"npz", "safetensors", "zarr", "hdf5"})  # hold arrays with names
 
 
@@ -37,6 +38,11 @@ def format_of(place: Place) -> str:
     if is_store(place):
         return "zarr"
     raise ValueError(f"{place.name} has no suffix that says its format; fastnorm knows {', '.join(SUFFIXES)}")
+
+
+def format_to(place: Place, *, raw: bool) -> str:
+    """The format in which an array is written: that of the name, or raw as it was read."""
+    return "raw" if raw and place.suffix not in SUFFIXES else format_of(place)
 
 
 def is_store(place: Place) -> bool:

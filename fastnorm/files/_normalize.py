@@ -14,6 +14,7 @@ from fastnorm._arguments import result_dtype
 from fastnorm.files._ahead import ahead
 from fastnorm.files._arrays import regions
 from fastnorm.files._beside import locked
+from fastnorm.files._destination import check_becomes
 from fastnorm.files._errors import leave_out
 from fastnorm.files._formats import TABLES, format_of, is_store
 from fastnorm.files._inplace import Direction, check_free, finished, in_place, opened, transformed
@@ -82,21 +83,14 @@ def normalize_files(
            [ 1.]])
     """
     sources = [source] if isinstance(source, (str, os.PathLike)) else list(source)
-    found = shards(sources)
     reading = Reading(key, columns, raw)
-    reading.check(shard.place for shard in found)
+    todo = planned(sources, out, reading, overwrite=overwrite)
+    found = [shard for shard, _ in todo]
     direction: Direction = "inverse" if inverse else "forward"
     if out is None and again and len(found) > 1:
         raise ValueError(
             "again=True (--again) takes one file at a time: of several, a stop would leave open which have had it"
         )
-    targets = _targets(found, out)
-    _check_apart(sources, out)
-    if not overwrite:
-        for target in targets:
-            if target is not None and target.exists():
-                raise FileExistsError(f"{target} exists already; choose another name, or pass overwrite=True (--force)")
-    todo = list(zip(found, targets, strict=True))
     if out is None:  # all are looked at before the first is changed
         todo = [item for item in todo if _can_change(item[0].place, layer, direction, reading, again, skipped)]
     before = []  # files that this very layer has finished before, perhaps in this run, before it was stopped
@@ -113,6 +107,30 @@ def normalize_files(
         raise finished(
             " and ".join(before[:3]) + (f" and {len(before) - 3} more" if len(before) > 3 else ""), direction
         )
+
+
+def planned(
+    sources: list[Source], out: Source | None, reading: Reading, *, overwrite: bool
+) -> list[tuple[Shard, Path | None]]:
+    """The files that are read, and what each becomes: None in place. Nothing is read yet.
+
+    Raises
+    ------
+    OSError
+        If a file is not there, or what it becomes exists already.
+    ValueError
+        If the options do not fit the files, or a file cannot become what its new name says.
+    """
+    found = shards(sources)
+    reading.check(shard.place for shard in found)
+    targets = _targets(found, out)
+    _check_apart(sources, out)
+    for shard, target in zip(found, targets, strict=True):
+        if target is not None:
+            check_becomes(shard.place, target, raw=reading.raw is not None)
+        if target is not None and target.exists() and not overwrite:
+            raise FileExistsError(f"{target} exists already; choose another name, or pass overwrite=True (--force)")
+    return list(zip(found, targets, strict=True))
 
 
 def _check_apart(sources: list[Source], out: Source | None) -> None:

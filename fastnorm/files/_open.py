@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from fastnorm.files._arrays import ArrayFile
-from fastnorm.files._formats import KEYED, SUFFIXES, TABLES, format_of
+from fastnorm.files._formats import KEYED, SUFFIXES, TABLES, format_of, format_to
 from fastnorm.files._place import Place
 
 _PLAUSIBLE = 1 << 30  # bytes that a small file may well claim: most of them never written
@@ -106,7 +106,7 @@ def create_array(new: Path, target: Path, like: ArrayFile, dtype: np.dtype[Any],
     What else the file of ``like`` holds is copied, if it has the same format.
     """
     place, source = Place.of(target), Place.of(like.name)
-    kind = "raw" if reading.raw is not None and place.suffix not in SUFFIXES else format_of(place)
+    kind = format_to(place, raw=reading.raw is not None)
     same = source if reading.raw is None and format_of(source) == kind else None
     key = like.key or reading.key
     match kind:
@@ -126,8 +126,7 @@ def create_array(new: Path, target: Path, like: ArrayFile, dtype: np.dtype[Any],
             from fastnorm.files.zarr import create_zarr
 
             return create_zarr(new, like, dtype, key, same)
-        case "hdf5":
+        case _:
             from fastnorm.files.hdf5 import create_hdf5
 
             return create_hdf5(new, like, dtype, key or DEFAULT_KEY, same)
-    raise ValueError(f"{target}: arrays are written as .npy, raw, .safetensors, .zarr or .h5; choose one of these")

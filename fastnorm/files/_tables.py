@@ -231,10 +231,8 @@ def create_table(new: Path, target: Path, schema: Any, like: TableFile) -> Table
         from fastnorm.files.parquet import ParquetWriter as created
     elif kind == "arrow":
         from fastnorm.files.arrow import ArrowWriter as created
-    elif kind == "csv":
-        from fastnorm.files.csv import CsvWriter as created
     else:
-        raise ValueError(f"{target}: tables are written as Parquet, Arrow or CSV; choose one of .parquet, .arrow, .csv")
+        from fastnorm.files.csv import CsvWriter as created
     return created(new, target, schema, like)
 
 
