@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -288,13 +289,14 @@ def test_a_reader_that_leaves_is_no_error(folder):
 
 def test_ctrl_c_has_status_130_and_leaves_nothing(folder):
     """An interrupt while the table is read leaves no file behind and shows no traceback."""
-    os.mkfifo("slow.csv")
-    process = start("normalize", "slow.csv", "--out", "o.csv")
-    with Path("slow.csv").open("wb"):  # opens when the command has opened it too
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=300)
+    Path("large.csv").write_text("a,b\n" + "1.5,2.5\n3,4\n" * 2_000_000)
+    process = start("normalize", "large.csv", "--out", "o.csv")
+    while process.poll() is None and 2 == len(list(folder.iterdir())):  # until the output is begun
+        time.sleep(0.001)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=300)
     assert (130, "interrupted\n") == (process.returncode, errors)
-    assert {"small.csv", "slow.csv"} == {path.name for path in folder.iterdir()}
+    assert {"small.csv", "large.csv"} == {path.name for path in folder.iterdir()}
 
 
 def test_a_terminal_without_box_characters_gets_others(folder):
