@@ -62,7 +62,7 @@ def eager_threads():
 def fresh_pool_and_handler(monkeypatch):
     """No thread of earlier tests; a hang becomes a failure, and Ctrl-C works as before."""
     monkeypatch.delenv("FASTNORM_NUM_THREADS", raising=False)
-    earlier = signal.getsignal(signal.SIGINT)
+    earlier = signal.signal(signal.SIGINT, signal.default_int_handler)  # Spark leaves one of its own
     stop_all_pools()
     faulthandler.dump_traceback_later(3 * GUARD, exit=True)  # rather than hang for ever
     yield
