@@ -391,7 +391,7 @@ class Normalization(Learner):
         layer = cls(tuple(axis) if isinstance(axis, list) else axis, mean=mean, variance=variance, **config)
         if "moments" in document:
             layer._must_learn("hold moments")
-            layer._moments = Moments.from_bytes(base64.b64decode(document["moments"], validate=True))
+            layer._set(Moments.from_bytes(base64.b64decode(document["moments"], validate=True)))
         return layer
 
 
