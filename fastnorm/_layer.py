@@ -174,6 +174,14 @@ class Layer:
         _apply.run(np.atleast_1d(plain), np.atleast_1d(destination), kept, affine, direction, self.threads)
         return destination if mask is None else np.ma.array(destination, mask=mask.copy())
 
+    def _returned(self, result: Any, out: Any) -> Any:
+        """The result, or ``out`` if it was written there: what is masked is masked there too, or NaN."""
+        if isinstance(out, np.ma.MaskedArray):
+            out.mask = np.ma.getmask(result)
+        elif out is not None and (mask := _layout.mask_of(result)) is not None:
+            np.copyto(out, np.nan, where=mask)
+        return result if out is None else out
+
     # ---------------------------------------------------------------------------------------------- report
 
     def parameters(self) -> list[Parameter]:
