@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from fastnorm import _threads
 from fastnorm._frames import Frame, is_table
+from fastnorm._layout import as_floats, number_kept
 
 FLOATS = ("float16", "bfloat16", "float32", "float64")
 SHARE = 1 << 20  # elements of a unit of work
@@ -33,9 +34,13 @@ def mismatch(got: tuple[int, ...], want: tuple[int, ...], axis: Any, made: str =
 
 def checked_dtype(dtype: DTypeLike | None) -> np.dtype[Any] | None:
     """Return the dtype that results are asked to have, or None; ValueError if it has no fractions."""
-    found = None if dtype is None else np.dtype(dtype)
+    known = f"dtype must be one of {', '.join(FLOATS)}"
+    try:
+        found = None if dtype is None else np.dtype(dtype)
+    except TypeError as error:
+        raise TypeError(f"{known}, not {dtype!r} ({error})") from None
     if found is not None and found.name not in FLOATS:
-        raise ValueError(f"dtype must be one of {', '.join(FLOATS)}, not {found}: z-scores are fractions")
+        raise ValueError(f"{known}, not {found}: z-scores are fractions")
     return found
 
 
@@ -59,11 +64,8 @@ def checked_statistics(
             "When setting values directly, both `mean` and `variance` must be set. "
             f"Received: mean={mean!r} and variance={variance!r}"
         )
-    try:
-        pair = np.array(mean, np.float64), np.array(variance, np.float64)
-    except (TypeError, ValueError) as error:
-        raise type(error)(f"`mean` and `variance` must be numbers: {error}") from None
-    axes = 0 if axis is None else len(axis) if isinstance(axis, tuple) else 1
+    pair = as_floats(mean, "mean"), as_floats(variance, "variance")
+    axes = number_kept(axis)
     if pair[0].shape != pair[1].shape:
         raise ValueError(f"`mean` and `variance` must have the same shape, not {pair[0].shape} and {pair[1].shape}")
     if pair[0].ndim > axes:

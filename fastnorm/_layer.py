@@ -117,7 +117,7 @@ class Layer:
 
     def _set_weight(self, name: str, values: ArrayLike) -> None:
         shape = self._weight(name).shape
-        array = np.array(values, np.float64)
+        array = _layout.as_floats(values, name)
         self._check_weight(name, array)
         try:
             array = np.broadcast_to(array, shape).copy()
@@ -158,7 +158,12 @@ class Layer:
             return None if out is None else checked_out(array, out, given)
         plain = np.asarray(array)
         if out is None:
-            return np.empty_like(plain, result_dtype(self.dtype, plain.dtype), subok=False)
+            try:
+                return np.empty_like(plain, result_dtype(self.dtype, plain.dtype), subok=False)
+            except MemoryError as error:
+                raise MemoryError(
+                    f"there is no memory for the result ({error}); pass out=x to work in place, or fewer rows at a time"
+                ) from None
         return checked_out(plain, out, given)
 
     def _write(self, array: Any, destination: Any, kept: tuple[int, ...], affine: Affine, direction: Direction) -> Any:
@@ -168,6 +173,14 @@ class Layer:
         plain, mask = np.asarray(array), _layout.mask_of(array)
         _apply.run(np.atleast_1d(plain), np.atleast_1d(destination), kept, affine, direction, self.threads)
         return destination if mask is None else np.ma.array(destination, mask=mask.copy())
+
+    def _returned(self, result: Any, out: Any) -> Any:
+        """The result, or ``out`` if it was written there: what is masked is masked there too, or NaN."""
+        if isinstance(out, np.ma.MaskedArray):
+            out.mask = np.ma.getmask(result)
+        elif out is not None and (mask := _layout.mask_of(result)) is not None:
+            np.copyto(out, np.nan, where=mask)
+        return result if out is None else out
 
     # ---------------------------------------------------------------------------------------------- report
 
@@ -280,6 +293,6 @@ class Layer:
                     if values.shape != layer._weight(name).shape:
                         raise ValueError(f"{name} has another shape than the features")
                     layer._set_weight(name, values)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
             raise ValueError(f"{path} holds no state that a {cls.__name__} can have ({error}); adapt again") from error
         return layer

@@ -19,7 +19,7 @@ LONG_RUN = 16384  # values of one feature in a row from which a run is its own t
 SMALL_TILE = 4096  # elements under which strided tiles cost more than copying them together
 
 
-def as_array(x: Any, name: str = "x") -> Array:
+def as_array(x: Any, name: str = "x", cure: str | None = None) -> Array:
     """Return ``x`` as an array of real numbers, without a copy where it is one already.
 
     Raises TypeError for what has no exact float64 (complex, longdouble) or is no number.
@@ -27,7 +27,7 @@ def as_array(x: Any, name: str = "x") -> Array:
     array: Array = x if isinstance(x, np.ndarray) else _from_any(x, name)
     kind = array.dtype.kind
     if not (kind in "biu" or (kind == "f" and array.dtype.itemsize <= 8) or array.dtype.name == "bfloat16"):
-        cure = {
+        cure = cure or {
             "c": "pass x.real and x.imag as separate features",
             "f": "convert it with x.astype('float64')",
             "O": "convert it with x.astype('float64') if it holds numbers",
@@ -36,6 +36,11 @@ def as_array(x: Any, name: str = "x") -> Array:
         }.get(kind, "select the numeric columns first")
         raise TypeError(f"{name} has dtype {array.dtype}, but fastnorm takes real numbers of up to 64 bits; {cure}")
     return array
+
+
+def as_floats(values: Any, name: str) -> NDArray[np.float64]:
+    """Return a copy of settings, such as a mean, as float64; TypeError for what are no real numbers."""
+    return np.array(as_array(values, name, "pass finite real numbers"), np.float64)
 
 
 def _from_any(x: Any, name: str) -> Array:
@@ -103,6 +108,11 @@ def checked_axis(axis: Any) -> int | tuple[int, ...] | None:
         return operator.index(axis)
     except TypeError:
         raise TypeError(f"axis must be an int, a tuple of ints or None, not {axis!r}") from None
+
+
+def number_kept(axis: int | tuple[int, ...] | None) -> int:
+    """Return how many axes are kept."""
+    return 0 if axis is None else len(axis) if isinstance(axis, tuple) else 1
 
 
 def kept_axes(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:

@@ -249,6 +249,11 @@ class Learner(Layer):
         return moments
 
     def _set(self, moments: Moments, names: tuple[str, ...] | None = None) -> None:
+        if len(moments.shape) != (kept := _layout.number_kept(self.axis)):
+            raise ValueError(
+                f"these features have shape {moments.shape}, but axis={self.axis!r} keeps {kept} axes; "
+                "make the layer with the axis that they were learned with"
+            )
         with self._lock:
             if self._moments is None or self._moments.shape != moments.shape:
                 self._gamma = self._beta = None

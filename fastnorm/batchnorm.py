@@ -192,7 +192,7 @@ class BatchNormalization(Layer):
         else:
             result = self._write(array, destination, kept, self.build(array.shape)._inference(), "forward")
         self._feature_names = _frames.names_of(array) or self._feature_names
-        return result if out is None else out
+        return self._returned(result, out)
 
     def _learn(self, moments: Moments, variance: Floats) -> None:
         """Move the averages towards a batch."""

@@ -74,6 +74,8 @@ class Moments:
             If ``x`` or ``weights`` are not real numbers.
         ValueError
             If ``x`` has no features, or ``axis`` or ``weights`` do not fit it: a single number takes ``axis=None``.
+        MemoryError
+            If there are more features than memory for their sums.
 
         Examples
         --------
@@ -88,9 +90,15 @@ class Moments:
             raise ValueError(f"x has zero features (shape {array.shape}, kept axes {kept}); pass at least one column")
         lengths = tuple(n for index, n in enumerate(array.shape) if index not in kept)
         by_row = None if weights is None else _row_weights(weights, lengths)
-        if isinstance(array, Frame):
-            return cls._make(shape, array.count(kept, by_row, threads))
-        return cls._make(shape, _reduce.count(np.atleast_1d(array), kept, by_row, threads))
+        try:
+            if isinstance(array, Frame):
+                return cls._make(shape, array.count(kept, by_row, threads))
+            return cls._make(shape, _reduce.count(np.atleast_1d(array), kept, by_row, threads))
+        except MemoryError as error:
+            raise MemoryError(
+                f"there is no memory for the sums of {math.prod(shape)} features ({error}); "
+                "pass fewer columns at a time, or keep fewer axes (axis=)"
+            ) from None
 
     @classmethod
     def _make(cls, shape: tuple[int, ...], counted: Counted) -> Moments:
@@ -103,12 +111,11 @@ class Moments:
     @classmethod
     def _of_statistics(cls, mean: NDArray[Any], variance: NDArray[Any], count: NDArray[Any]) -> Moments:
         """Moments of ``count`` rows that have exactly this mean and variance: sums need no rounding."""
-        if count.ndim or not np.isfinite(count):
-            raise ValueError(f"count must be a whole number of rows >= 1, not {count!r}")
-        rows = int(count)
-        means, variances = np.asarray(mean, np.float64), np.asarray(variance, np.float64)
-        if rows < 1 or rows != count:
-            raise ValueError(f"count must be a whole number of rows >= 1, not {count!r}")
+        means, variances = _layout.as_floats(mean, "mean"), _layout.as_floats(variance, "variance")
+        number = _layout.as_array(count, "count", "pass a whole number")
+        rows = int(number) if number.ndim == 0 and np.isfinite(number) else 0
+        if not 1 <= rows < 1 << 63 or rows != number:
+            raise ValueError(f"count must be a whole number of rows from 1 to 2**63 - 1, not {count!r}")
         if means.shape != variances.shape or not means.size:
             raise ValueError(f"mean and variance must have one shape, not {means.shape} and {variances.shape}")
         if not (np.isfinite(means).all() and np.isfinite(variances).all() and (variances >= 0).all()):
@@ -338,7 +345,7 @@ class Moments:
 
 
 def _row_weights(weights: ArrayLike, lengths: tuple[int, ...]) -> NDArray[Any]:
-    given = _layout.as_array(weights, "weights")
+    given = _layout.as_array(weights, "weights", "pass numbers >= 0")
     rows = math.prod(lengths)
     if given.shape != lengths:
         raise ValueError(

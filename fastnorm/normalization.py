@@ -112,7 +112,7 @@ class Normalization(Learner):
         Returns
         -------
         ndarray
-            ``out``, or the new array. A masked array gives a masked array.
+            ``out``, or the new array. A masked array gives a masked array, or NaN where ``out`` cannot be masked.
 
         Raises
         ------
@@ -177,7 +177,7 @@ class Normalization(Learner):
             raise ValueError(f"x has zero features (shape {array.shape}); pass at least one column")
         affine = self._affine_for(lengths)
         result = self._write(array, self._destination(array, out, x), kept, affine, direction)
-        return result if out is None else out
+        return self._returned(result, out)
 
     def _affine_for(self, lengths: tuple[int, ...]) -> Affine:
         """The parameters for features of this shape."""
@@ -391,7 +391,7 @@ class Normalization(Learner):
         layer = cls(tuple(axis) if isinstance(axis, list) else axis, mean=mean, variance=variance, **config)
         if "moments" in document:
             layer._must_learn("hold moments")
-            layer._moments = Moments.from_bytes(base64.b64decode(document["moments"], validate=True))
+            layer._set(Moments.from_bytes(base64.b64decode(document["moments"], validate=True)))
         return layer
 
 

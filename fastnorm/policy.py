@@ -42,7 +42,10 @@ def check_word(name: str, value: Any, words: Any) -> Any:
 
 def check_epsilon(epsilon: float) -> float:
     """Return ``epsilon``, or raise ValueError: below 1e-300 its use would not be exact."""
-    value = float(epsilon)
+    try:
+        value = float(epsilon)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise type(error)(f"epsilon must be 0 or a finite number >= 1e-300, not {epsilon!r}") from None
     if value != 0 and not 1e-300 <= value < math.inf:
         raise ValueError(f"epsilon must be 0 or a finite number >= 1e-300, not {epsilon!r}")
     return value

@@ -64,7 +64,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """
     data = Path(path).read_bytes()
     try:
-        body = json.loads(data.decode("utf-8"))
+        body = json.loads(data.decode("utf-8"), parse_constant=_no_number)
     except (ValueError, RecursionError):
         if FORMAT.encode() in data[:100]:
             raise ValueError(f"{path} is damaged or incomplete; take a copy of it, or adapt again") from None
@@ -97,6 +97,10 @@ def unpack(entry: dict[str, Any]) -> NDArray[np.float64]:
 def _digest(body: dict[str, Any]) -> str:
     text = json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def _no_number(word: str) -> Any:
+    raise ValueError(f"{word} is no number that a state holds")
 
 
 def _umask() -> int:

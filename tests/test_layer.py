@@ -103,6 +103,8 @@ def test_a_layer_is_not_made_of_what_its_settings_forbid():
         Normalization.from_moments([1.0])
     with pytest.raises(ValueError, match="fixed mean"):
         Normalization.from_moments(gaps, mean=0.0, variance=1.0)
+    with pytest.raises(ValueError, match=r"shape \(1, 2\), but axis=-1 keeps 1 axes; make the layer with the axis"):
+        Normalization.from_moments(Moments.of([[1.0, 2.0]], (0, 1)))
     strict = Normalization(nan="raise").adapt([[1.0, 2.0]])
     with pytest.raises(ValueError, match="hold NaN"):
         strict.merge(Normalization.from_moments(gaps))

@@ -207,16 +207,16 @@ def test_zero_features_are_refused_by_fixed_statistics(verb):
 
 
 @pytest.mark.parametrize(
-    ("verb", "shape"),
+    ("verb", "shape", "cure"),
     [
-        ("adapt", "(2, 10**15)"),
-        ("update", "(2, 10**15)"),
-        ("transform", "(2, 10**15)"),
-        ("transform", "(10**15, 2)"),
+        ("adapt", "(2, 10**15)", "pass fewer columns"),
+        ("update", "(2, 10**15)", "pass fewer columns"),
+        ("transform", "(2, 10**15)", "pass the same columns"),
+        ("transform", "(10**15, 2)", "pass out=x"),
     ],
 )
-def test_a_memory_request_without_bounds_is_an_error(verb, shape):
-    """A quadrillion features, or rows of a result, fail at once and change nothing."""
+def test_a_memory_request_without_bounds_is_an_error(verb, shape, cure):
+    """A quadrillion features, or rows of a result, fail at once, name the cure and change nothing."""
     code = f"""
         import resource
         import numpy as np
@@ -233,4 +233,4 @@ def test_a_memory_request_without_bounds_is_an_error(verb, shape):
             print(error)
         assert before == layer.__getstate__()
     """
-    assert run_python(code, timeout=10)
+    assert cure in " ".join(run_python(code, timeout=10))

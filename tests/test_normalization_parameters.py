@@ -160,6 +160,24 @@ def test_weights_move_to_another_layer():
     np.testing.assert_allclose(both.var(0), new.variance, rtol=1e-13)
 
 
+@pytest.mark.parametrize("wrong", [np.ones(3, complex), ["1", "2", "3"], None, np.ones(3, "g")], ids=str)
+@pytest.mark.parametrize("name", ["gamma", "beta", "mean", "variance", "count"])
+def test_what_are_no_real_numbers_is_refused_by_name(name, wrong):
+    """Nothing imaginary is dropped and no text is read; the layer stays as it was."""
+    layer = Normalization(affine=True).adapt(WHOLE)
+    before, names = state(layer), ["gamma", "beta", "mean", "variance", "count"]
+    weights = [wrong if item == name else value for item, value in zip(names, layer.get_weights(), strict=True)]
+    with pytest.raises(TypeError, match=rf"^{name} .*; pass (finite real numbers|a whole number)|{name} is None"):
+        layer.set_weights(weights)
+    if name in ("gamma", "beta"):
+        with pytest.raises(TypeError, match=rf"^{name} "):
+            setattr(layer, name, wrong)
+    if name in ("mean", "variance") and wrong is not None:
+        with pytest.raises(TypeError, match=rf"^{name} "):
+            Normalization(**{"mean": WHOLE[0], "variance": WHOLE[0]} | {name: wrong})
+    assert_unchanged(layer, before)
+
+
 @pytest.mark.parametrize("mean", [0, 1 / 3, 1e300])
 def test_the_weights_of_one_row_survive(mean):
     """One row has a mean and no variance: that is taken over, anything else is refused."""
@@ -185,6 +203,8 @@ def test_the_weights_of_one_row_survive(mean):
         ([np.zeros(3), np.ones(3), 1.5], "count"),
         ([np.zeros(3), np.ones(3), math.nan], "count"),
         ([np.zeros(3), np.ones(3), [4, 4, 4]], "count"),
+        ([np.zeros(3), np.ones(3), 1 << 63], "count"),
+        ([np.zeros((1, 3)), np.ones((1, 3)), 4], "features of shape"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(weights, words):

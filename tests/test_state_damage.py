@@ -110,6 +110,15 @@ def test_a_foreign_file_is_an_error(name, tmp_path):
         Normalization.load(path)
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_what_is_no_number_in_json_is_an_error(small, number):
+    """Python would read it; the error names the file."""
+    _, path, data = small
+    path.write_bytes(data.replace(b"1e-07", number.encode()))
+    with pytest.raises(ValueError, match=r"kept state\.json is damaged"):
+        Normalization.load(path)
+
+
 @pytest.mark.parametrize("version", [2, 99, 0, -1, "1", None, 1.5, [1], {}])
 def test_another_version_is_an_error(small, version):
     """The error names the file and the version, and says to update."""
@@ -143,6 +152,9 @@ CHANGES = {
     "a bad dtype": {"config": {"dtype": "int8"}},
     "an unknown dtype": {"config": {"dtype": "float3"}},
     "a bad axis": {"config": {"axis": "last"}},
+    "an axis that the features lack": {"config": {"axis": [0, 1]}},
+    "features without an axis": {"config": {"axis": None}},
+    "an endless epsilon": {"config": {"epsilon": 10**400}},
     "moments are no text": {"moments": 7},
     "moments are no base64": {"moments": "!"},
     "moments are others": {"moments": "aGVsbG8="},

@@ -205,3 +205,19 @@ def test_a_masked_array_works_in_place():
     assert layer.transform(x, out=x) is x
     np.testing.assert_array_equal(mask, x.mask)
     np.testing.assert_array_equal(expected.compressed(), x.compressed())
+
+
+@pytest.mark.parametrize("mask", [False, True, [True, False, True]], ids=str)
+def test_what_is_masked_is_missing_in_out(mask):
+    """A masked out gets the mask of x and keeps none of its own; any other gets NaN there."""
+    x = np.ma.array(generator().normal(size=(9, 3)), mask=np.broadcast_to(mask, (9, 3)))
+    layer = Normalization(mean=1.0, variance=4.0)
+    want = layer(x.data)
+    plain, masked = np.empty((9, 3)), np.ma.masked_all((9, 3))
+    assert layer.transform(x, out=plain) is plain
+    assert layer.transform(x, out=masked) is masked
+    np.testing.assert_array_equal(np.where(np.ma.getmaskarray(x), np.nan, want), plain)
+    np.testing.assert_array_equal(np.ma.getmaskarray(x), np.ma.getmaskarray(masked))
+    np.testing.assert_array_equal(want, masked.data)
+    layer.transform(x.data, out=masked)
+    assert not np.ma.getmaskarray(masked).any()
