@@ -20,7 +20,6 @@ import zarr
 from commands import ROOT, files, quick
 
 from fastnorm import Moments, Normalization, _threads
-from fastnorm.files._beside import locked
 from fastnorm.files.parquet import ParquetWriter
 
 X = np.random.default_rng(3).normal(5.0, 2.0, (1000, 4)).astype("float32")
@@ -190,19 +189,6 @@ def test_what_was_learned_of_tables_goes_when_they_cannot_be_written(folder, mon
     found = [pq.read_table(f"z/{number}.parquet").select(names) for number in range(3)]
     assert layer.transform(X).tobytes() == np.concatenate([np.column_stack(table.columns) for table in found]).tobytes()
     assert layer.moments == Normalization.load("z.fastnorm.json").moments
-
-
-@pytest.mark.parametrize("words", [["adapt", "--out", "x.fastnorm.json"], ["normalize", "--in-place"]])
-def test_two_commands_do_not_make_one_state(folder, words):
-    """What one run has learned, and will still need, is not taken away by another that is started beside it."""
-    layer = Normalization().adapt(X)
-    layer.save(".x.fastnorm.json.pending")
-    with locked(Path("x.fastnorm.json")):
-        status, _, errors = quick(words[0], "x.npy", *words[1:])
-    assert 1 == status
-    assert "x.fastnorm.json: is being written by another process; wait until that has ended" in errors
-    assert layer.moments == Normalization.load(".x.fastnorm.json.pending").moments
-    assert {"x.npy", "shards", ".x.fastnorm.json.pending"} == {path.name for path in folder.iterdir()}
 
 
 def test_recover_completes_from_the_journal(folder):
