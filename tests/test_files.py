@@ -179,6 +179,9 @@ def test_errors_say_what_to_do(tmp_path):
         ),
         (ValueError, "x.npy: x has 4 features .* adapted to 3", lambda: normalize_files(path, None, other)),
         (NotAdaptedError, "x.npy: .* not seen any data", lambda: normalize_files(path, None, Normalization())),
+        (TypeError, "a source is a path or a URL, not ndarray; for data in memory, use", lambda: adapt_files(CUBE)),
+        (TypeError, "a source is a path or a URL, not int", lambda: normalize_files([path, 3], None, other)),
+        (TypeError, "normalize_files takes a Normalization, not NoneType", lambda: normalize_files(path, None, None)),
         (ValueError, "x.npy: the data hold infinities", lambda: adapt_files(infinite(path))),
     ):
         with pytest.raises(error, match=words):

@@ -1,5 +1,6 @@
 """The laws of in-place work among others: changes by somebody else, a second process, calls of the system that fail."""
 
+import asyncio
 import errno
 import os
 import resource
@@ -8,12 +9,19 @@ import time
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from crashes import before_each_call, error_of, forked, in_child, killed, plant, trees
 from inplace import LAYER, SHAPE, VALUES, Case
+from zarr.storage import LocalStore
 
 from fastnorm import Normalization, adapt_files, normalize_files, recover
 from fastnorm.files import _arrays
+from fastnorm.files._inplace import opened, progress_of
+from fastnorm.files._open import Reading
+from fastnorm.files._place import Place
 
 
 @pytest.fixture
@@ -188,7 +196,7 @@ def test_what_may_not_be_written_stays_as_it_is(locked, folder):
         error = error_of(case.run)
         assert isinstance(error, PermissionError)
         assert "x.npy" in str(error)
-        assert "get the permission to write there, or name another place" in str(error)
+        assert "get the permission for it, or name another place" in str(error)
 
     assert 0 == in_child(work)
     assert case.original == case.path.read_bytes()
@@ -206,6 +214,93 @@ def test_a_new_file_that_finds_no_room_leaves_nothing(folder):
 
     assert 0 == in_child(work)
     assert [case.path] == list(case.folder.iterdir())
+
+
+WRITTEN = [".npy", ".bin", ".safetensors", ".zarr", ".h5", ".parquet", ".arrow", ".feather", ".csv", ".csv.gz"]
+
+
+@pytest.mark.parametrize("suffix", WRITTEN)
+def test_a_disk_that_is_full_is_an_error_about_the_new_file(tmp_path, suffix):
+    """It says where room is needed, in the words of one line; no other file is tried, and nothing is left."""
+    x = np.random.default_rng(0).normal(size=(3000, 4))
+    layer = Normalization().adapt(x)
+    layer.feature_names = list("abcd")
+    folder = tmp_path / "in"
+    folder.mkdir()
+    if WRITTEN.index(suffix) < WRITTEN.index(".parquet"):
+        np.save(folder / "x.npy", x)
+    else:
+        table = pa.table(dict(zip("abcd", x.T, strict=True)))
+        pyarrow.parquet.write_table(table, folder / "x.parquet", row_group_size=100)
+    (source,) = folder.iterdir()
+    out = tmp_path / f"z{suffix}"
+
+    def work():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+        skipped = []
+        error = error_of(lambda: normalize_files(source, out, layer, skipped=skipped))
+        assert isinstance(error, OSError)
+        assert f"File too large; raise the limit of file sizes (ulimit -f), then repeat the call: {str(out)!r}" in str(
+            error
+        )
+        assert [] == skipped
+
+    assert 0 == in_child(work)
+    assert [folder] == list(tmp_path.iterdir())
+
+
+def test_a_chunk_that_cannot_be_written_ends_the_others(tmp_path, monkeypatch):
+    """When the error of a store is raised, none of its chunks is still being written."""
+    np.save(tmp_path / "x.npy", np.random.default_rng(0).normal(size=(3000, 200)))
+    set_chunk, at_work, failed = LocalStore.set, 0, False
+
+    async def set_or_fail(self, key, value):
+        nonlocal at_work, failed
+        if "c/" in key:
+            at_work += 1
+            try:
+                if not failed:
+                    failed = True
+                    while at_work < 2:
+                        await asyncio.sleep(0)
+                    raise OSError(errno.ENOSPC, "No space left on device")
+                for _ in range(10_000):
+                    await asyncio.sleep(0)
+            finally:
+                at_work -= 1
+        await set_chunk(self, key, value)
+
+    monkeypatch.setattr(_arrays, "REGION", 1 << 25)
+    monkeypatch.setattr(LocalStore, "set", set_or_fail)
+    layer = adapt_files(tmp_path / "x.npy")
+    error = error_of(lambda: normalize_files(tmp_path / "x.npy", tmp_path / "z.zarr", layer))
+    assert 0 == at_work
+    assert error.errno == errno.ENOSPC
+    assert [tmp_path / "x.npy"] == list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_that_finds_no_room_is_named(folder):
+    """The error of a scan says where room is needed: beside its checkpoint."""
+    case = Case(folder / "data")
+
+    def work():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50, 50))
+        error = error_of(lambda: adapt_files(case.path, checkpoint=folder / "scan"))
+        assert f"then repeat the call: {str(folder / 'scan')!r}" in str(error)
+
+    assert 0 == in_child(work)
+    assert [case.path.parent] == list(folder.iterdir())
+
+
+def test_a_journal_that_another_process_begins_is_left_alone(folder):
+    """To ask how far a run has come takes nothing away from one that is about to begin."""
+    case = Case(folder / "data")
+    journal = case.folder / f".{case.path.name}.fastnorm-journal"
+    journal.mkdir()
+    (journal / "work").write_bytes(b"work")
+    with opened(Place.of(case.path), Reading()) as (file, target):
+        assert "none" == progress_of(file, target, LAYER)
+    assert [journal / "work"] == list(journal.iterdir())
 
 
 def test_a_new_file_appears_whole_or_not_at_all(folder):

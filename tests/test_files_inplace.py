@@ -10,6 +10,7 @@ from commands import quick
 from crashes import error_of, in_child
 
 from fastnorm import Moments, Normalization, adapt_files, normalize_files
+from fastnorm.files._beside import locked
 
 X = np.random.default_rng(5).normal(3.0, 2.0, (12, 4))
 LAYER = Normalization().adapt(X)
@@ -217,3 +218,17 @@ def test_a_dry_run_refuses_what_the_run_refuses(folder, command, source, words, 
     assert found[0] == found[1]
     assert (1, True) == (found[0][0], error in found[0][2]), found
     assert before == content(".")
+
+
+@pytest.mark.parametrize("words", [["adapt", "--out", "x.fastnorm.json"], ["normalize", "--in-place"]])
+def test_two_commands_do_not_make_one_state(folder, words):
+    """What one run has learned, and will still need, is not taken away by another that is started beside it."""
+    np.save("x.npy", X)
+    layer = Normalization().adapt(X)
+    layer.save(".x.fastnorm.json.pending")
+    with locked(Path("x.fastnorm.json")):
+        status, _, errors = quick(words[0], "x.npy", *words[1:])
+    assert 1 == status
+    assert "x.fastnorm.json: is being written by another process; wait until that has ended" in errors
+    assert layer.moments == Normalization.load(".x.fastnorm.json.pending").moments
+    assert {"in", "x.npy", ".x.fastnorm.json.pending"} == {path.name for path in folder.iterdir()}

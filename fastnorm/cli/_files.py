@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -46,8 +46,9 @@ def adapt(
     how, settings = reading.how(), learning.settings()
     if run.dry_run:
         return _plan(sources, how, f"adapt, and write the state to {out}", printing)
-    layer, skipped = _adapted(sources, out, how | settings, run, printing)
-    layer.save(out)
+    with _alone(out):
+        layer, skipped = _adapted(sources, out, how | settings, run, printing)
+        layer.save(out)
     return _answer(layer, {"sources": sources, "state": str(out)}, skipped, printing)
 
 
@@ -95,30 +96,32 @@ def normalize(
         if target.in_place:
             _changeable(sources, how, run, again=True, dtype=None if given is None else given.dtype)
         return _plan(sources, how, f"normalize into {out}" if out else "normalize in place", printing)
-    skipped: options.Skipped = []
-    if given is not None:
-        layer = given
-    else:
-        assert state is not None
-        stopped = kept(sources, state, how, settings) if target.in_place else None  # the data are not what they were
-        if stopped is None:
-            if target.in_place:  # what is normalized is what is learned from
-                sources, skipped = _changeable(sources, how, run, again=target.again)
-            layer, bad = _adapted(sources, state, how | settings, run, printing)
-            skipped += bad
-            layer.save(pending_of(state))
-            if target.in_place:
-                sources = [name for name in sources if name not in {name for name, _ in bad}]
+    with nullcontext() if state is None else _alone(state):
+        skipped: options.Skipped = []
+        if given is not None:
+            layer = given
         else:
-            layer = stopped
-    try:
-        _write(layer, sources, target, how, skipped, run, printing)
-    except BaseException:
-        if state is not None and (not target.in_place or progress(layer, sources, how) <= {"none"}):
-            pending_of(state).unlink(missing_ok=True)
-        raise
-    if state is not None:
-        pending_of(state).replace(state)
+            assert state is not None
+            # The data of a run that was stopped are not what they were.
+            stopped = kept(sources, state, how, settings) if target.in_place else None
+            if stopped is None:
+                if target.in_place:  # what is normalized is what is learned from
+                    sources, skipped = _changeable(sources, how, run, again=target.again)
+                layer, bad = _adapted(sources, state, how | settings, run, printing)
+                skipped += bad
+                layer.save(pending_of(state))
+                if target.in_place:
+                    sources = [name for name in sources if name not in {name for name, _ in bad}]
+            else:
+                layer = stopped
+        try:
+            _write(layer, sources, target, how, skipped, run, printing)
+        except BaseException:
+            if state is not None and (not target.in_place or progress(layer, sources, how) <= {"none"}):
+                pending_of(state).unlink(missing_ok=True)
+            raise
+        if state is not None:
+            pending_of(state).replace(state)
     files: dict[str, Any] = {"sources": sources, "out": None if out is None else str(out), "state": str(state or use)}
     files["left_out"] = _untouched(sources, layer, {name for name, _ in skipped})
     return _answer(layer, files, skipped, printing)
@@ -152,6 +155,16 @@ def inverse(
 
 
 # What they share.
+
+
+@contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    """Be the only command that makes this state: what is kept beside it belongs to one run."""
+    from fastnorm.files._beside import locked
+    from fastnorm.files._errors import writing
+
+    with writing(state), locked(state):
+        yield
 
 
 def _check_not_done(sources: Sequence[str], state: Path, how: dict[str, Any]) -> None:

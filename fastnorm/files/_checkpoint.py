@@ -10,6 +10,7 @@ from typing import Any
 
 from fastnorm import state
 from fastnorm.files import _arrays
+from fastnorm.files._errors import writing
 from fastnorm.files._part import Part
 from fastnorm.files._place import Place, Source
 from fastnorm.files._shards import Shard
@@ -118,7 +119,8 @@ class Checkpoint:
             return
         document = {name: getattr(self, name) for name in ("question", "finished", "working", "steps")}
         parts = {name: part and part.pack() for name, part in (("total", self.total), ("part", self.part))}
-        state.write(self.path, {"class": "Checkpoint", **document, **parts})
+        with writing(self.path):
+            state.write(self.path, {"class": "Checkpoint", **document, **parts})
         self._saved = time.monotonic()
 
     def remove(self) -> None:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from fastnorm.files._place import Place
 
-#: Errors of the disk, that every further file would meet as well; with what to do.
-DISK = {
+#: Errors that only writing meets, with what to do.
+_WRITING = {
     errno.ENOSPC: "make room, then repeat the call",
     errno.EDQUOT: "make room, then repeat the call",
     errno.EFBIG: "raise the limit of file sizes (ulimit -f), then repeat the call",
     errno.EROFS: "name another place for the result",
-    errno.EIO: "check the disk, then repeat the call",
 }
+#: Errors of the disk, that every further file would meet as well.
+DISK = _WRITING | {errno.EIO: "check the disk, then repeat the call"}
 _CURES = DISK | {
-    errno.EACCES: "get the permission to write there, or name another place for the result",
-    errno.EPERM: "get the permission to write there, or name another place for the result",
+    errno.EACCES: "get the permission for it, or name another place",
+    errno.EPERM: "get the permission for it, or name another place",
     errno.ENOENT: "bring it back, then repeat the call",
 }
 
@@ -26,14 +28,30 @@ _CURES = DISK | {
 def named_error(place: Place, error: Exception) -> Exception:
     """The error with the name of the file, and the cure, if it does not say them."""
     if isinstance(error, OSError):
-        if error.errno is None or error.errno not in _CURES:
-            return error
-        name = error.filename or place.name
-        return OSError(error.errno, f"{error.strerror}; {_CURES[error.errno]}", str(name))
+        return cured(error, error.filename or place.name)
     if place.name in str(error):
         return error
     kind = ValueError if isinstance(error, UnicodeError) else type(error)
     return kind(f"{place.name}: {error}")
+
+
+def cured(error: OSError, name: object) -> OSError:
+    """The error about the file ``name``, with the cure where one is known."""
+    cure = _CURES.get(error.errno or 0)
+    if cure is None or cure in str(error):
+        return error
+    return OSError(error.errno, f"{error.strerror}; {cure}", str(name))
+
+
+@contextmanager
+def writing(target: object) -> Iterator[None]:
+    """What finds no room in the block is an error about ``target``, and not about what is read for it."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _WRITING:
+            raise
+        raise cured(error, target) from error
 
 
 def is_of_disk(error: Exception) -> bool:
@@ -60,6 +78,8 @@ def border(name: str, what: str) -> Iterator[None]:
     except ImportError:
         raise
     except Exception as error:
+        if isinstance(error, OSError) and error.errno in DISK:  # libraries add lines of their own
+            raise OSError(error.errno, os.strerror(error.errno), name) from error
         if isinstance(error, OSError) and error.errno is not None:
             if name in str(error):
                 raise

@@ -20,7 +20,7 @@ from fastnorm.files import _record
 from fastnorm.files._arrays import ArrayFile, Region, regions
 from fastnorm.files._beside import beside
 from fastnorm.files._formats import TABLES, format_of
-from fastnorm.files._journal import Journal, bytes_of, digest
+from fastnorm.files._journal import Journal, bytes_of, digest, plan_of
 from fastnorm.files._open import Reading, open_array
 from fastnorm.files._place import Place
 from fastnorm.files._progress import Progress
@@ -122,10 +122,10 @@ def _begun(target: Path, asked: dict[str, Any]) -> Journal | None:
 
 
 def progress_of(file: ArrayFile, target: Path, layer: Normalization) -> Literal["none", "begun", "done"]:
-    """How far this very layer has normalized a file in place."""
+    """How far this very layer has normalized a file in place, perhaps in another process that is at work."""
     document = _document(layer)
-    if (journal := Journal.resume(target)) is not None:
-        return "begun" if journal.plan["layer"] == document else "none"
+    if (plan := plan_of(target)) is not None:
+        return "begun" if plan["layer"] == document else "none"
     record = _record.record_of(target, file)
     done = record is not None and (record["layer"], record["direction"]) == (document, "forward")
     return "done" if done else "none"

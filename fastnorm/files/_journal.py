@@ -54,6 +54,14 @@ def check_whole(place: Place) -> None:
         )
 
 
+def plan_of(target: Path) -> dict[str, Any] | None:
+    """The plan of a run in place that is at work or was stopped; what else lies there is left alone."""
+    try:
+        return state.read(beside(target, "journal") / "plan")
+    except FileNotFoundError:
+        return None
+
+
 class Journal:
     """The journal of one file; made by `begin` or found by `resume`."""
 
@@ -84,7 +92,7 @@ class Journal:
 
     @classmethod
     def resume(cls, target: Path) -> Journal | None:
-        """The journal that an earlier run left, if any."""
+        """The journal that an earlier run left, if any; the caller holds the lock of ``target``."""
         journal = cls(target)
         if not journal._plan.exists():
             journal._clear()

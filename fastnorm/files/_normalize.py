@@ -22,7 +22,7 @@ from fastnorm.files._journal import check_whole
 from fastnorm.files._open import Reading, create_array, open_array
 from fastnorm.files._place import Place, Source
 from fastnorm.files._progress import Progress
-from fastnorm.files._shards import Shard, shards
+from fastnorm.files._shards import Shard, listed_sources, shards
 from fastnorm.files._staged import staged
 from fastnorm.normalization import Normalization
 
@@ -82,7 +82,9 @@ def normalize_files(
     array([[-1.],
            [ 1.]])
     """
-    sources = [source] if isinstance(source, (str, os.PathLike)) else list(source)
+    if not isinstance(layer, Normalization):
+        raise TypeError(f"normalize_files takes a Normalization, not {type(layer).__name__}; adapt_files makes one")
+    sources = listed_sources(source)
     reading = Reading(key, columns, raw)
     todo = planned(sources, out, reading, overwrite=overwrite)
     found = [shard for shard, _ in todo]

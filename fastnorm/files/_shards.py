@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from fastnorm.files._formats import SUFFIXES, format_of, is_store
 from fastnorm.files._place import Place, Source
@@ -34,7 +35,7 @@ def shards(source: Source | Iterable[Source]) -> list[Shard]:
     ValueError
         If a folder holds files of several formats, or a file is named twice, also as a link to itself.
     """
-    sources = [source] if isinstance(source, (str, os.PathLike)) else source
+    sources = listed_sources(source)
     found = [shard for item in sources for shard in _meant(item)]
     if not found:
         raise ValueError("there are no files to read; name at least one")
@@ -46,6 +47,20 @@ def shards(source: Source | Iterable[Source]) -> list[Shard]:
             other = "" if names[same] == place.name else f"the same file as {names[same]}, "
             raise ValueError(f"{place.name} is {other}named twice, and its rows would count twice; name each file once")
         names[same] = place.name
+    return found
+
+
+def listed_sources(source: Source | Iterable[Source]) -> list[Source]:
+    """The names that a user gives, as a list; TypeError for what is no name."""
+    given: Any = source
+    several = isinstance(given, Iterable) and not isinstance(given, (str, bytes, os.PathLike))
+    found = list(given) if several and not hasattr(given, "shape") else [given]
+    for item in found:
+        if not isinstance(item, (str, os.PathLike)):
+            raise TypeError(
+                f"a source is a path or a URL, not {type(item).__name__}; for data in memory, use a Normalization's "
+                "adapt and transform"
+            )
     return found
 
 

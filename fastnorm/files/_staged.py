@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fastnorm.files._beside import beside, locked, remove, sync_folder
+from fastnorm.files._errors import writing
 
 
 @contextmanager
@@ -24,7 +25,7 @@ def staged(path: Path) -> Iterator[Path]:
     made = [folder for folder in path.parents if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with locked(path):
+        with writing(path), locked(path):
             new, old = beside(path, f"new{path.suffix}"), beside(path, "old")
             if old.exists() and not path.exists():  # a kill came between the two renames of a folder
                 old.replace(path)

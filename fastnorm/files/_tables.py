@@ -10,7 +10,7 @@ import json
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -64,7 +64,11 @@ class TableWriter(ABC):
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.close()
+        try:
+            self.close()
+        except Exception:
+            if error[0] is None:  # otherwise what went wrong first is the error
+                raise
 
 
 class Table:
@@ -252,18 +256,18 @@ def transform_table(
     if names is None:
         raise ValueError(f"{place.name}: the layer has no feature_names; set them, or pass columns= (--columns)")
     run = layer.transform if direction == "forward" else layer.inverse_transform
-    with open_table(place, names) as table, closing(ahead(table.whole())) as batches:
+    with (
+        open_table(place, names) as table,
+        closing(ahead(table.whole())) as batches,
+        ExitStack() as created,
+    ):
         writer = None
-        try:
-            for batch in batches:
-                result = run(Arrow(batch, names))
-                if writer is None:
-                    writer = create_table(new, target, result.schema, table.file)
-                writer.write(result)
-                bar.add(batch.nbytes)
-        finally:
-            if writer is not None:
-                writer.close()
+        for batch in batches:
+            result = run(Arrow(batch, names))
+            if writer is None:
+                writer = created.enter_context(create_table(new, target, result.schema, table.file))
+            writer.write(result)
+            bar.add(batch.nbytes)
 
 
 def _need_pyarrow() -> None:

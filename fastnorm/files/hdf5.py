@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+from contextlib import closing
 from pathlib import Path
 from typing import IO, Any
 
@@ -25,10 +27,45 @@ def _h5py() -> Any:
     return h5py
 
 
+class _New(io.FileIO):
+    """A new file that keeps its first error in ``error``, and takes the rest as if it were written.
+
+    The library cannot close a file that it cannot write, and crashes later.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "x+")
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write all the bytes."""
+        view = memoryview(data).cast("B")
+        size = view.nbytes
+        try:
+            while view and self.error is None:
+                view = view[super().write(view) :]
+        except OSError as error:
+            self.error = error
+        return size
+
+    def truncate(self, size: int | None = None) -> int:
+        """Set the length."""
+        try:
+            return super().truncate(size) if self.error is None else size or 0
+        except OSError as error:
+            self.error = error
+            return size or 0
+
+    def check(self) -> None:
+        """Raise the first error."""
+        if self.error is not None:
+            raise self.error
+
+
 class Dataset(ArrayFile):
     """One dataset, read and written through h5py."""
 
-    def __init__(self, name: str, file: Any, dataset: Any, key: str, below: IO[bytes] | None = None) -> None:
+    def __init__(self, name: str, file: Any, dataset: Any, key: str, below: IO[bytes] | _New) -> None:
         super().__init__(name, dataset.shape or (), dataset.dtype, key=key)
         self.dataset, self._file, self._below = dataset, file, below
         self.chunks = dataset.chunks
@@ -43,17 +80,23 @@ class Dataset(ArrayFile):
         """Replace the values of a region of a new file."""
         with border(self.name, WHAT):
             self.dataset[region] = values
+            self._check()
 
     def sync(self) -> None:
         """Hand what was written to the system."""
         with border(self.name, WHAT):
             self._file.flush()
+            self._check()
+
+    def _check(self) -> None:
+        if isinstance(self._below, _New):
+            self._below.check()
 
     def close(self) -> None:
         """Let go of the file."""
-        self._file.close()
-        if self._below is not None:
-            self._below.close()
+        with closing(self._below), border(self.name, WHAT):
+            self._file.close()
+            self._check()
 
 
 def open_hdf5(place: Place, key: str | None, *, writable: bool = False) -> ArrayFile:
@@ -111,7 +154,8 @@ def create_hdf5(path: Path, like: ArrayFile, dtype: np.dtype[Any], key: str, sou
     """
     h5py = _h5py()
     with border(str(path), WHAT):
-        new = h5py.File(path, "x")
+        out = _New(path)
+        new = h5py.File(out, "w")
         try:
             options: dict[str, Any] = {}
             attributes: dict[str, Any] = {}
@@ -121,9 +165,10 @@ def create_hdf5(path: Path, like: ArrayFile, dtype: np.dtype[Any], key: str, sou
                     options, attributes = _options(old[key])
             dataset = new.create_dataset(key, like.shape, dtype, **options)
             dataset.attrs.update(attributes)
-            return Dataset(str(path), new, dataset, key)
+            return Dataset(str(path), new, dataset, key, out)
         except BaseException:
             new.close()
+            out.close()
             raise
 
 

@@ -6,7 +6,9 @@ import json
 import math
 import os
 import shutil
-from itertools import product
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain, product
 from pathlib import Path
 from typing import Any
 
@@ -38,20 +40,47 @@ class ZarrArray(ArrayFile):
         self.array, self._folder = array, folder
         self.chunks = array.shards or array.chunks
         size = math.prod(self.chunks) * self.dtype.itemsize
-        self._limits = {"async.concurrency": max(1, min(10, REGION // max(1, size)))}  # chunks in memory at a time
+        self._at_once = max(1, min(10, REGION // max(1, size)))  # chunks in memory
         self._written: list[Region] = []
 
     def read(self, region: Region) -> NDArray[Any]:
         """A copy of the values; what was never written has the fill value."""
-        with border(self.name, WHAT), _zarr().config.set(self._limits):
+        with border(self.name, WHAT), _zarr().config.set({"async.concurrency": self._at_once}):
             found: NDArray[Any] = np.asarray(self.array[region])
             return found
 
     def write(self, region: Region, values: NDArray[Any]) -> None:
-        """Replace the chunks of a region, each file at once."""
-        with border(self.name, WHAT), _zarr().config.set(self._limits):
-            self.array[region] = values
+        """Replace the chunks of a region, each file at once.
+
+        Zarr alone would go on writing chunks after an error, and after this returned.
+        """
+        first = [part.start for part in region]
+
+        def one(chunk: Region) -> None:
+            here = zip(chunk, first, strict=True)
+            self.array[chunk] = values[tuple(slice(part.start - low, part.stop - low) for part, low in here)]
+
+        with border(self.name, WHAT), ThreadPoolExecutor(self._at_once) as pool:
+            try:
+                for _ in pool.map(one, self._chunks_of(region)):
+                    pass
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
         self._written.append(region)
+
+    def _chunks_of(self, region: Region) -> Iterator[Region]:
+        """A region cut at the borders of chunks."""
+        assert self.chunks is not None
+        return product(
+            *(
+                [
+                    slice(max(start, part.start), min(start + length, part.stop))
+                    for start in range(part.start // length * length, part.stop, length)
+                ]
+                for part, length in zip(region, self.chunks, strict=True)
+            )
+        )
 
     def sync(self) -> None:
         """Return when the chunks that were written are on the disk, and their names in their folders."""
@@ -59,16 +88,12 @@ class ZarrArray(ArrayFile):
             return
         assert self.chunks is not None
         folders = set()
-        for region in self._written:
-            grid = (
-                range(part.start // length, -(-part.stop // length))
-                for part, length in zip(region, self.chunks, strict=True)
-            )
-            for index in product(*grid):
-                file = self._folder / self.array.metadata.encode_chunk_key(index)
-                if file.exists():  # a chunk of nothing but the fill value has no file
-                    _sync(file)
-                folders.add(file.parent)
+        for chunk in chain.from_iterable(map(self._chunks_of, self._written)):
+            index = tuple(part.start // length for part, length in zip(chunk, self.chunks, strict=True))
+            file = self._folder / self.array.metadata.encode_chunk_key(index)
+            if file.exists():  # a chunk of nothing but the fill value has no file
+                _sync(file)
+            folders.add(file.parent)
         for folder in folders:
             if folder.exists() and os.name == "posix":
                 _sync(folder)
