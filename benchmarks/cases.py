@@ -12,7 +12,7 @@ from fastnorm import _threads
 BYTES = 512_000_000  # of an array; no power of two, whose strides would share a few cache sets
 
 FIT, OTHER, APPLY, BATCHES = "Fit", "Fit, other data", "Transform", "Rows and batches"
-DROP_IN, THREADS, WHOLE = "Drop-ins", "Threads", "Files and processes"
+DROP_IN, THREADS, STORED, WHOLE = "Drop-ins", "Threads", "Files", "Processes"
 ROWS = "From a hundred values to a thousand million"
 
 Limit = Literal[
@@ -24,6 +24,9 @@ Limit = Literal[
     "read + copy to new",
     "fit, then transform in place",  # the same by fastnorm in two calls
     "N(0, 1)",  # the same operation on normal data of the same shape
+    "in memory",  # a fit to the array that the file holds
+    "read .parquet",  # what pyarrow takes to unpack the file
+    "read .csv",
     "import numpy, numba",
 ]
 Kind = Literal["ratio", "lead", "GB/s", "seconds", "memory"]
@@ -186,6 +189,18 @@ def by_rows(power: int) -> Case:
 
 BY_ROWS = [by_rows(power) for power in range(2, 10)]
 
+stored = maker(STORED)
+TABLE = Data("float64", 32)
+FILES = [
+    stored("fit .npy", TABLE, against="in memory", targets=at_least(0.8)),
+    stored("fit .parquet", TABLE, against="read .parquet", targets=at_least(0.9), cap=FULL),
+    stored("fit .csv", TABLE, against="read .csv", rounds=3),
+    *(
+        stored(f"memory to fit {suffix}", TABLE, against=None, peers=("sklearn", "polars", "duckdb"), rounds=1)
+        for suffix in (".npy", ".parquet", ".csv")
+    ),
+]
+
 process = maker(WHOLE)
 FEATURES = Data("float32", 1_000_000, rows=8)
 WARM = {"against": "import numpy, numba", "targets": under(0.6), "headline": "process"}
@@ -197,4 +212,4 @@ PROCESSES = [
     *(process("cold compile", Data(f, 9, rows=50), against=None, targets=under(3), rounds=3) for f in FLOATS),
 ]
 
-CASES = [*FITS, *OTHER_FITS, *TRANSFORMS, *LATENCY, *SCALERS, *BY_THREADS, *BY_ROWS, *PROCESSES]
+CASES = [*FITS, *OTHER_FITS, *TRANSFORMS, *LATENCY, *SCALERS, *BY_THREADS, *BY_ROWS, *FILES, *PROCESSES]

@@ -26,6 +26,12 @@ BUDGET = 0.8  # seconds for all samples of a peer, but for the fewest
 FEWEST = 3  # samples
 PAUSE = 5e-3  # seconds between samples: threads of a library may wait a while for more work
 TOO_LARGE = 8  # times the size of a run
+OTHERS = {  # limits that are what a library does with the array
+    "fit, then transform in place": ("fastnorm", "fit, then transform in place"),
+    "in memory": ("fastnorm", "fit"),
+    "read .parquet": ("pyarrow", "read .parquet"),
+    "read .csv": ("pyarrow", "read .csv"),
+}
 
 
 class TooLarge(Exception):
@@ -187,8 +193,9 @@ class Measurement:
             return processes.imports
         if case.against == "N(0, 1)":
             call = load("fastnorm").ways[case.operation](Given(replace(case.data, values="normal").make(self.size)))
-        elif case.against == "fit, then transform in place":
-            call = load("fastnorm").ways[case.against](self.given(len(x)))
+        elif case.against in OTHERS:
+            peer, operation = OTHERS[case.against]
+            call = load(peer).ways[operation](self.given(len(x)))
         else:
             call = self._pass()
         call()

@@ -38,10 +38,16 @@ OPERATIONS: dict[str, Operation] = {
     "adapt a Keras layer": Operation("statistics", SINGLE),
     "save": Operation("statistics"),
     "load": Operation("statistics"),
+    "fit .npy": Operation("statistics"),
+    "fit .parquet": Operation("statistics"),
+    "fit .csv": Operation("statistics"),
     "import": Operation("seconds"),
     "warm process": Operation("seconds"),
     "cold compile": Operation("seconds"),
     "memory to fit": Operation("bytes"),
+    "memory to fit .npy": Operation("bytes"),
+    "memory to fit .parquet": Operation("bytes"),
+    "memory to fit .csv": Operation("bytes"),
     "memory to fit a StandardScaler": Operation("bytes"),
     "memory to adapt a Keras layer": Operation("bytes"),
 }
@@ -49,6 +55,9 @@ OPERATIONS: dict[str, Operation] = {
 NEEDS = {  # what a library must have for a process of its own to do it
     "warm process": "fit_transform to new",
     "memory to fit": "fit",
+    "memory to fit .npy": "fit .npy",
+    "memory to fit .parquet": "fit .parquet",
+    "memory to fit .csv": "fit .csv",
     "memory to fit a StandardScaler": "fit a StandardScaler",
     "memory to adapt a Keras layer": "adapt a Keras layer",
 }

@@ -58,7 +58,12 @@ beyond the array.""",
 The limit has as many threads as the case.""",
     "From a hundred values to a thousand million": """\
 Ten columns of float32. From some 10 000 values on, the time for a value must stay flat.""",
-    "Files and processes": """\
+    "Files": """\
+The files are in the page cache. *In memory* is a fit to the array that the .npy file holds; *read* is what pyarrow
+takes to unpack the file. scikit-learn goes on from part to part by `partial_fit`; Polars and DuckDB ask for the
+statistics in a query over the file. The last lines: by how many bytes the memory of a process rises meanwhile, where
+what is mapped from the file counts as well.""",
+    "Processes": """\
 A warm process has its kernels in the cache; beside it is one that only imports NumPy and numba. A
 cold compile is the first `adapt`, `transform` and in-place `transform` of one dtype with an empty
 cache, after the imports. Saving includes `fsync`.""",

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from benchmarks import files
 from benchmarks.peers import Call, Given, Peer
 from benchmarks.peers.pyarrow import table_of
 
@@ -13,20 +15,29 @@ def fit(given: Given) -> Call:
 
     base = given.stack.enter_context(duckdb.connect())
     base.register("numbers", table_of(given))
-    columns = range(given.x.shape[-1])
-    wanted = ", ".join(f"{verb}(c{i})" for verb in ("avg", "var_pop") for i in columns)
+    columns = given.x.shape[-1]
+    return lambda: _statistics(base, columns, "numbers")
 
-    def run() -> Any:
-        row = base.execute(f"SELECT {wanted} FROM numbers").fetchone()
-        return row[: len(columns)], row[len(columns) :]
 
-    return run
+def _statistics(base: Any, columns: int, source: str) -> Any:
+    wanted = ", ".join(f"{verb}(c{i})" for verb in ("avg", "var_pop") for i in range(columns))
+    row = base.execute(f"SELECT {wanted} FROM {source}").fetchone()
+    return row[:columns], row[columns:]
+
+
+def scan(path: Path) -> Any:
+    """A query over a file."""
+    import duckdb
+
+    with duckdb.connect() as base:
+        columns = base.execute(f"SELECT * FROM '{path}' LIMIT 0").description
+        return _statistics(base, len(columns), f"'{path}'")
 
 
 PEER = Peer(
     "DuckDB",
     ("duckdb",),
-    {"fit": fit},
+    {"fit": fit, **files.ways(scan, suffixes=(".parquet", ".csv"))},
     dtypes=("float32", "float64", "int32", "uint8"),
     missing=True,
     columns=1024,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from benchmarks import files
 from benchmarks.peers import Call, Given, Peer
 
 
@@ -132,8 +132,7 @@ def keras_adapt(given: Given) -> Call:
 
 
 def _state(given: Given) -> tuple[Any, Path]:
-    folder = Path(given.stack.enter_context(tempfile.TemporaryDirectory(prefix="fastnorm-")))
-    return _layer(given).adapt(given.x), folder / "state.json"
+    return _layer(given).adapt(given.x), files.folder(given) / "state.json"
 
 
 def save(given: Given) -> Call:
@@ -159,6 +158,13 @@ def load(given: Given) -> Call:
     return run
 
 
+def adapt_file(path: Path) -> Any:
+    from fastnorm import adapt_files
+
+    layer = adapt_files(path)
+    return layer.mean, layer.variance
+
+
 PEER = Peer(
     "fastnorm",
     ("fastnorm-numba",),
@@ -179,6 +185,7 @@ PEER = Peer(
         "adapt a Keras layer": keras_adapt,
         "save": save,
         "load": load,
+        **files.ways(adapt_file),
     },
     dtypes=("float16", "float32", "float64", *(f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64))),
     missing=True,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from benchmarks import files
 from benchmarks.peers import Call, Given, Peer
 
 
@@ -18,15 +20,23 @@ def _frame(given: Given) -> Any:
 
 
 def fit(given: Given) -> Call:
+    frame = _frame(given)
+    return lambda: _statistics(frame.lazy())
+
+
+def _statistics(frame: Any) -> Any:
     import polars as pl
 
-    frame = _frame(given)
+    query = frame.select(mean=pl.concat_list(pl.all().mean()), variance=pl.concat_list(pl.all().var(ddof=0)))
+    row = query.collect()
+    return row["mean"][0].to_numpy(), row["variance"][0].to_numpy()
 
-    def run() -> Any:
-        row = frame.select(mean=pl.concat_list(pl.all().mean()), variance=pl.concat_list(pl.all().var(ddof=0)))
-        return row["mean"][0].to_numpy(), row["variance"][0].to_numpy()
 
-    return run
+def scan(path: Path) -> Any:
+    """A lazy query over a file."""
+    import polars as pl
+
+    return _statistics(pl.scan_csv(path) if path.suffix == ".csv" else pl.scan_parquet(path))
 
 
 def transform_to_new(given: Given) -> Call:
@@ -48,7 +58,12 @@ def fit_transform_to_new(given: Given) -> Call:
 PEER = Peer(
     "Polars",
     ("polars",),
-    {"fit": fit, "transform to new": transform_to_new, "fit_transform to new": fit_transform_to_new},
+    {
+        "fit": fit,
+        "transform to new": transform_to_new,
+        "fit_transform to new": fit_transform_to_new,
+        **files.ways(scan, suffixes=(".parquet", ".csv")),
+    },
     dtypes=("float32", "float64", "int32", "uint8"),
     missing=True,
     tables=("polars",),

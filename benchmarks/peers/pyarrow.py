@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+from benchmarks import files
 from benchmarks.peers import Call, Given, Peer
 
 ROWS = 1 << 17  # of a chunk: what a thread takes at a time
@@ -29,10 +31,15 @@ def fit(given: Given) -> Call:
     return run
 
 
+def read(path: Path) -> Any:
+    """Unpack a file, and do nothing with what is in it."""
+    return sum(len(batch) for batch in files.batches(path))
+
+
 PEER = Peer(
     "Arrow",
     ("pyarrow",),
-    {"fit": fit},
+    {"fit": fit, **files.ways(read, "read", (".parquet", ".csv"))},
     dtypes=("float32", "float64", "int32", "uint8"),
     missing=True,
     columns=1024,

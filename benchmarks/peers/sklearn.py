@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from benchmarks import files
 from benchmarks.peers import Call, Given, Peer
 
 
@@ -75,6 +79,19 @@ def transform_rows(given: Given) -> Call:
     return run
 
 
+def partial_fit_file(path: Path) -> Any:
+    """Part after part, in constant memory."""
+    scaler = _scaler()
+    if path.suffix == ".npy":
+        x = np.load(path, mmap_mode="r")
+        for start in range(0, len(x), files.ROWS):
+            scaler.partial_fit(x[start : start + files.ROWS])
+    else:
+        for batch in files.batches(path):
+            scaler.partial_fit(np.column_stack(batch.columns))
+    return scaler.mean_, scaler.var_
+
+
 PEER = Peer(
     "scikit-learn",
     ("scikit-learn",),
@@ -89,6 +106,7 @@ PEER = Peer(
         "fit_transform in place": fit_transform_in_place,
         "fit_transform to new": fit_transform_to_new,
         "transform row by row": transform_rows,
+        **files.ways(partial_fit_file),
     },
     dtypes=("float16", "float32", "float64", "uint8", "int32"),
     missing=True,
