@@ -68,7 +68,7 @@ def to_torch(layer: BatchNormalization, dimensions: Literal[1, 2, 3] = 1) -> nn.
     TypeError
         If it is no BatchNormalization.
     ValueError
-        If the features are not on axis 1.
+        If the features are not on axis 1, or the numbers are too large for torch's default dtype.
 
     Examples
     --------
@@ -94,7 +94,11 @@ def to_torch(layer: BatchNormalization, dimensions: Literal[1, 2, 3] = 1) -> nn.
     with torch.no_grad():
         for name, theirs in _NAMES.items():
             if has.get(name, True):
-                getattr(module, theirs).copy_(torch.tensor(getattr(layer, name)))
+                weight = getattr(module, theirs).copy_(torch.tensor(getattr(layer, name)))
+                if not torch.isfinite(weight).all():
+                    raise ValueError(
+                        f"{name} is too large for {weight.dtype}, torch's default dtype; set it to torch.float64"
+                    )
             elif affine:
                 getattr(module, theirs).requires_grad_(False)
         assert module.num_batches_tracked is not None

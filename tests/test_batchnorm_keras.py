@@ -215,6 +215,10 @@ def test_what_cannot_be_converted_says_why():
         to_keras(BatchNormalization(momentum=None).build((None, 3)))
     with pytest.raises(ValueError, match="x has 4 features"):
         to_keras(BatchNormalization().build((None, 3)), input_shape=(None, 4))
+    layer = BatchNormalization().build((None, 1))
+    layer.moving_variance = 1e60
+    with pytest.raises(ValueError, match="moving_variance is too large for float32"):
+        to_keras(layer)
 
 
 @pytest.mark.parametrize("shape", [(4, 3), (4, 5, 3), (4, 6, 5, 3)])

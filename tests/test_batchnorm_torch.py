@@ -164,5 +164,9 @@ def test_what_cannot_be_converted_says_why():
     for axis, dimensions in ((-1, 2), (2, 1)):
         with pytest.raises(ValueError, match=f"this layer has them on axis {axis}"):
             to_torch(BatchNormalization(axis).build((2, 3, 4)), dimensions)
+    layer = BatchNormalization().build((None, 1))
+    layer.moving_mean = -1e60
+    with pytest.raises(ValueError, match=r"moving_mean is too large for torch\.float32"):
+        to_torch(layer)
     with pytest.raises(TypeError, match="layer is a Normalization, but torch has modules for BatchNormalization only"):
         to_torch(Normalization())

@@ -163,6 +163,25 @@ def test_pandas_keeps_index_and_columns(dtype):
     assert ("('a', 'mean')", "('a', 'max')") == layer.feature_names
 
 
+@pytest.mark.parametrize("settings", [{}, {"columns": ["a"]}])
+def test_a_kind_of_data_frame_gives_its_like(settings):
+    """A class derived from DataFrame or Series, as those of geopandas, comes back as pandas says, with its attrs."""
+
+    class Column(pd.Series):
+        _constructor = property(lambda self: Column)
+
+    class Table(pd.DataFrame):
+        _constructor = property(lambda self: Table)
+        _constructor_sliced = property(lambda self: Column)
+
+    table = Table({"a": [1.0, 3.0], "b": [0, 2]})
+    table.attrs["unit"] = "m"
+    result = Normalization(**settings).fit_transform(table)
+    assert (Table, {"unit": "m"}) == (type(result), result.attrs)
+    assert [-1.0, 1.0] == result["a"].tolist()
+    assert Column is type(Normalization().fit_transform(table["a"]))
+
+
 def test_arrow_keeps_metadata_and_pandas_reads_the_result():
     """Metadata of schema and fields stay, but for the dtypes that pandas would turn the columns back to."""
     frame = pd.DataFrame({"a": pd.array([1, None, 4], "Int64"), "b": ["x", "y", "z"]}, index=["r", "s", "t"])

@@ -1,6 +1,7 @@
 """Laws of layers that go to Keras, come from it and are adapted in it."""
 
 import re
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -22,6 +23,10 @@ def data_for(axis):
 
 def model_of(layer, shape):
     return keras.Sequential([keras.Input(shape[1:]), layer])
+
+
+def half(make):
+    return model_of(make(dtype="mixed_float16"), (None, 3)).layers[0]
 
 
 def weights_of(layer):
@@ -80,6 +85,18 @@ def test_2n_plus_1_parameters_none_of_them_trainable(features, size):
     assert size == model.count_params() == layer.count_params()
 
 
+def test_the_guide_shows_both_summaries():
+    """What docs/keras.md says that Keras and fastnorm print is what they print; the backend sets the bytes."""
+    layer, printed = Normalization(name="table").adapt(np.eye(9)), []
+    model = keras.Sequential([keras.Input((9,)), to_keras(layer)], name="table")
+    model.summary(print_fn=printed.append, line_length=76)
+    layer.summary(print_fn=printed.append)
+    texts = (Path(__file__).parent.parent / "docs" / "keras.md").read_text(encoding="utf-8").split("```text")[1:]
+    for got, text in zip(printed, texts, strict=True):
+        want = text.partition("```")[0]
+        assert re.sub(r"\([\d.]+ B\)", "", want).split() == re.sub(r"\([\d.]+ B\)", "", got).split()
+
+
 def test_fixed_statistics_are_exported_as_fixed():
     """They are in the config, without weights, in a shape or before there is one."""
     layer = Normalization(mean=[1.0, 2.0], variance=[4.0, 9.0], name="fixed")
@@ -126,7 +143,10 @@ def test_a_count_beyond_the_integers_of_keras_is_the_most_they_hold():
     [
         (lambda: Normalization(affine=True).adapt(X), ValueError, "gamma and beta"),
         (Normalization, NotAdaptedError, "not seen any data"),
-        (lambda: Normalization().adapt([[0.0], [1e30]]), ValueError, "too large for weights of float32.*float64"),
+        (lambda: Normalization().adapt([[0.0], [1e30]]), ValueError, "too large for float32.*float64"),
+        (lambda: Normalization(dtype="float16").adapt([[0.0], [1e3]]), ValueError, "too large for float16.*float32"),
+        (lambda: Normalization(dtype="float16").adapt([[0.0], [1e-4]]), ValueError, "too small for float16.*float32"),
+        (lambda: Normalization(mean=1e5, variance=1.0, dtype="float16"), ValueError, "too large for float16"),
     ],
 )
 def test_what_keras_cannot_hold_is_refused(make, error, words):
@@ -139,6 +159,16 @@ def test_large_statistics_fit_into_float64():
     """The cure that the error names."""
     layer = to_keras(Normalization(dtype="float64").adapt([[0.0], [2.0**100]]))
     assert 2.0**198 == weights_of(layer)[1].item()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "mixed_float16"])
+def test_statistics_are_not_held_in_16_bits(dtype):
+    """A layer with results of 16 bits is exported with the weights of any other, by a mixed policy."""
+    data = X[0].astype("f4")
+    layer = to_keras(Normalization(dtype=dtype).adapt(data))
+    for got, want in zip(weights_of(layer), weights_of(adapt(keras.layers.Normalization(), data)), strict=True):
+        np.testing.assert_array_equal(want, got)
+    assert dtype.removeprefix("mixed_") == layer.compute_dtype == to_keras(from_keras(layer)).compute_dtype
 
 
 # From Keras's to ours
@@ -257,7 +287,9 @@ def test_a_model_that_has_predicted_gives_the_new_results():
         (lambda: keras.layers.Normalization(mean=1.0, variance=1.0), X, "cannot adapt.*fixed `mean` and `variance`"),
         (lambda: model_of(keras.layers.Normalization(), (None, 4)).layers[0], X, "The layer was built with"),
         (lambda: model_of(keras.layers.Normalization(), (None, 3)).layers[0], X * np.inf, "infinities"),
-        (lambda: model_of(keras.layers.Normalization(), (None, 3)).layers[0], X * 1e30, "too large for weights"),
+        (lambda: model_of(keras.layers.Normalization(), (None, 3)).layers[0], X * 1e30, "too large for float32"),
+        (lambda: half(keras.layers.Normalization), X * 1e3, "too large for float16"),
+        (lambda: half(keras.layers.Normalization), X * 1e-5, "too small for float16"),
     ],
 )
 def test_a_failed_adapt_leaves_the_layer_of_keras_as_it_was(make, data, words):

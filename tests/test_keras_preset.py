@@ -122,6 +122,7 @@ def test_the_dtype_of_a_result_is_the_compute_dtype(dtype, form):
         {"axis": (1, 2), "dtype": "float64", "trainable": False},
         {"axis": (1, 2), "mean": [[1.0, 2.0]], "variance": [[3.0, 4.0]]},
         {"mean": 1, "variance": 2},
+        {"dtype": "mixed_bfloat16"},
     ],
 )
 def test_configs_go_both_ways(settings):

@@ -72,10 +72,15 @@ class Pandas(Frame):
     def _table(self, columns: dict[int, Any]) -> Any:
         x = self.native
         if self.is_column:
-            return pd.Series(columns[0], x.index, name=x.name, copy=False)
+            return self._like(pd.Series(columns[0], x.index, name=x.name, copy=False))
         bases = [values.base if isinstance(values, np.ndarray) else None for values in columns.values()]
         if list(columns) == list(range(x.shape[1])) and bases[0] is not None and all(b is bases[0] for b in bases):
-            return pd.DataFrame(bases[0], x.index, x.columns, copy=False)
+            return self._like(pd.DataFrame(bases[0], x.index, x.columns, copy=False))
         all_columns = {place: columns.get(place, series) for place, series in enumerate(self._series)}
         table = pd.DataFrame(all_columns, x.index, copy=len(x) <= GATHERED)  # few rows: in as few blocks as can be
-        return table.set_axis(x.columns, axis=1)
+        return self._like(table.set_axis(x.columns, axis=1))
+
+    def _like(self, table: Any) -> Any:
+        """The table in the class that the input makes of results, with its ``attrs``."""
+        x = self.native
+        return (table if type(table) is type(x) else x._constructor(table)).__finalize__(x)

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from fastnorm import _layout
 from fastnorm.batchnorm import BatchNormalization
+from fastnorm.keras.preset import policy_of
 
 _WEIGHTS = ("gamma", "beta", "moving_mean", "moving_variance")
 
@@ -66,7 +69,8 @@ def to_keras(layer: BatchNormalization, input_shape: Sequence[int | None] | None
     NotAdaptedError
         If the layer has no parameters yet.
     ValueError
-        If ``input_shape`` does not fit, or momentum is None, for which Keras has no word.
+        If ``input_shape`` does not fit, the weights are too large for float32, or momentum is None, for which Keras has
+        no word.
 
     Examples
     --------
@@ -86,7 +90,6 @@ def to_keras(layer: BatchNormalization, input_shape: Sequence[int | None] | None
         input_shape = [None] * (layer._rank or max(layer.axis + 1, 1 - layer.axis))
         input_shape[layer.axis] = features
     layer.copy().build(input_shape)
-    dtype = None if layer.dtype is None else layer.dtype.name
     made = KerasLayer(
         axis=layer.axis,
         momentum=momentum,
@@ -94,9 +97,12 @@ def to_keras(layer: BatchNormalization, input_shape: Sequence[int | None] | None
         center=layer.center,
         scale=layer.scale,
         trainable=layer.trainable,
-        dtype=f"mixed_{dtype}" if dtype in ("float16", "bfloat16") else dtype,
+        dtype=policy_of(layer.dtype),
     )
     made.build(tuple(input_shape))
+    most = np.finfo(made.variable_dtype).max
     for name, values in zip((name for name in _WEIGHTS if getattr(made, name) is not None), weights, strict=True):
+        if (np.abs(values) > most).any():
+            raise ValueError(f"{name} is too large for {made.variable_dtype}; make the layer with dtype='float64'")
         getattr(made, name).assign(values)
     return made

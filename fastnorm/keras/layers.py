@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from fastnorm import _layout, normalization
 from fastnorm.batchnorm import BatchNormalization
 from fastnorm.keras import batchnorm
-from fastnorm.keras.preset import FLOOR, Normalization
+from fastnorm.keras.preset import FLOOR, Normalization, policy_of
 
 
 def from_keras(layer: Any, *, count: int | None = None) -> Normalization | BatchNormalization:
@@ -78,15 +78,15 @@ def to_keras(
     Returns
     -------
     keras.layers.Normalization or keras.layers.BatchNormalization
-        Keras holds weights in float32 (or its ``dtype``) and takes no standard deviation below 1e-7. A constant feature
-        that ``layer`` only centres gets the variance 1.
+        Keras holds weights in float32 (float64 for results of float64) and takes no standard deviation below 1e-7. A
+        constant feature that ``layer`` only centres gets the variance 1.
 
     Raises
     ------
     NotAdaptedError
         If the layer has not seen data.
     ValueError
-        If Keras has no such layer, or its weights cannot hold the statistics.
+        If Keras has no such layer, or cannot compute with the statistics in its dtype.
 
     Examples
     --------
@@ -108,14 +108,16 @@ def to_keras(
     if layer.affine:
         raise ValueError("Keras's Normalization has no gamma and beta; export a layer with affine=False")
     layer._check_adapted()
-    name, dtype = getattr(layer, "_name", None), None if layer.dtype is None else layer.dtype.name
+    name, dtype = getattr(layer, "_name", None), policy_of(layer.dtype)
     axis, variance = layer.axis, _floored(layer)
     fixed = layer._fixed is not None
     statistics = {"mean": layer.mean.tolist(), "variance": variance.tolist()} if fixed else {}
     made = keras.layers.Normalization(axis, invert=layer.invert, name=name, dtype=dtype, **statistics)
     if input_shape is not None or not fixed:
         made.build(input_shape or _shape_for(layer))
-    if not fixed:
+    if fixed:
+        _check_range(layer.mean, variance, made)
+    else:
         _store(made, layer.mean, variance, layer.count)
     return made
 
@@ -195,15 +197,26 @@ def _shape_for(layer: normalization.Normalization) -> tuple[int | None, ...]:
 
 
 def _store(layer: Any, mean: NDArray[np.float64], variance: NDArray[np.float64], rows: int) -> None:
-    """Write the weights of a built layer, or raise ValueError if they cannot hold them."""
+    """Write the weights of a built layer, or raise ValueError if it cannot compute with them."""
+    _check_range(mean, variance, layer)
     dtype = _layout.float_dtype(layer.adapt_mean.dtype)
-    with np.errstate(over="ignore"):
-        rounded = [values.astype(dtype) for values in (mean, variance)]
-    if any(np.isinf(values.astype(np.float64)).any() for values in rounded):
-        raise ValueError(f"the statistics are too large for weights of {dtype}; make the layer with dtype='float64'")
+    rounded = [values.astype(dtype) for values in (mean, variance)]
     most = np.iinfo(layer.count.dtype).max  # int32 but with TensorFlow
     layer.set_weights([*rounded, np.array(min(rows, most))])
     layer.finalize_state()
+
+
+def _check_range(mean: NDArray[np.float64], variance: NDArray[np.float64], layer: Any) -> None:
+    """Raise ValueError where a layer of Keras would take statistics for 0 or infinite: it rounds them before use."""
+    for dtype in map(_layout.float_dtype, (layer.variable_dtype, layer.compute_dtype)):
+        with np.errstate(over="ignore"):
+            rounded = [values.astype(dtype).astype(np.float64) for values in (mean, variance)]
+        large = any(np.isinf(values).any() for values in rounded)
+        if large or ((rounded[1] == 0) & (variance > FLOOR**2)).any():
+            raise ValueError(
+                f"the statistics are too {'large' if large else 'small'} for {dtype}, in which this layer computes; "
+                f"make it with dtype='float{32 if dtype.itemsize == 2 else 64}'"
+            )
 
 
 def _compile_anew(layer: Any) -> None:

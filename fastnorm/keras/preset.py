@@ -205,7 +205,7 @@ class Normalization(normalization.Normalization):
         axis = self.axis if isinstance(self.axis, tuple) else () if self.axis is None else (self.axis,)
         mean, variance = (None, None) if self._fixed is None else (values.tolist() for values in self._fixed)
         other = {name: value for name, default in _PRESET.items() if (value := getattr(self, name)) != default}
-        config = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype and self.dtype.name, "axis": axis}
+        config = {"name": self.name, "trainable": self.trainable, "dtype": policy_of(self.dtype), "axis": axis}
         return config | {"invert": self.invert, "mean": mean, "variance": variance} | other
 
     @classmethod
@@ -223,6 +223,11 @@ class Normalization(normalization.Normalization):
             layer._name = document["keras"]["name"]
             layer.build(document["keras"]["input_shape"])
         return layer
+
+
+def policy_of(dtype: np.dtype[Any] | None) -> str | None:
+    """The dtype policy of a layer with results of this dtype: its statistics are never held in 16 bits."""
+    return None if dtype is None else f"mixed_{dtype.name}" if dtype.itemsize == 2 else dtype.name
 
 
 def _float_dtype(dtype: Any) -> np.dtype[Any]:
