@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-import pyarrow as pa
 import ray
 from ray.data import Dataset
 from ray.data.preprocessor import Preprocessor
@@ -61,16 +60,8 @@ def moments(ds: Dataset, columns: Sequence[str]) -> Moments:
 
 def _state(columns: tuple[str, ...], block: Any) -> Any:
     """The state of a block, which has no columns where it has no rows."""
-    found = [Moments.of(_frames.taken(_typed(columns, block), columns), threads=1)] if block.num_rows else []
+    found = [Moments.of(_frames.taken(_batches.typed(columns, block), columns), threads=1)] if block.num_rows else []
     return _batches.total(found)
-
-
-def _typed(columns: Sequence[str], block: pa.Table) -> pa.Table:
-    """The block with float64 where it has nothing but nulls, and so no type."""
-    for place, field in enumerate(block.schema):
-        if field.name in columns and pa.types.is_null(field.type):
-            block = block.set_column(place, field.name, block.column(place).cast(pa.float64()))
-    return block
 
 
 class StandardScaler(Preprocessor):  # type: ignore[misc]
@@ -136,7 +127,7 @@ class StandardScaler(Preprocessor):  # type: ignore[misc]
         return self
 
     def _transform_arrow(self, table: Any) -> Any:
-        scaled = self._layer.transform(_typed(self.columns, table).select(self.columns))
+        scaled = self._layer.transform(_batches.typed(self.columns, table).select(self.columns))
         for name, column in zip(self.output_columns, scaled.columns, strict=True):
             place = table.schema.get_field_index(name)
             table = table.append_column(name, column) if place < 0 else table.set_column(place, name, column)
