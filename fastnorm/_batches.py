@@ -5,7 +5,7 @@ Engines run as many tasks as there are processors. The engines themselves are no
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,6 +28,14 @@ def total(parts: Iterable[Moments]) -> pa.Table:
 def added(*tables: pa.Table) -> pa.Table:
     """The sum of all rows of all tables that `total` made."""
     return total(Moments.from_bytes(state) for table in tables if len(table) for state in table["state"].to_pylist())
+
+
+def typed(columns: Sequence[str], table: pa.Table) -> pa.Table:
+    """The table with float64 where a column has nothing but nulls, and so no type."""
+    for place, field in enumerate(table.schema):
+        if field.name in columns and pa.types.is_null(field.type):
+            table = table.set_column(place, field.name, table.column(place).cast(pa.float64()))
+    return table
 
 
 def states(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

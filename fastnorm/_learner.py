@@ -82,7 +82,7 @@ class Learner(Layer):
         self._must_learn("adapt")
         total, names = self._accumulator(None), None
         for batch, batch_weights in batches(data, weights):
-            batch = self._as_array(_frames.taken(batch, self.columns, names, known=total.has_begun))
+            batch = self._as_array(self._taken(batch, names, total.has_begun))
             names = names or _frames.names_of(batch)
             if batch_weights is not None or not self._add_rows(batch, total):
                 total.add(self._moments_of(batch, batch_weights, total.moments))
@@ -106,7 +106,7 @@ class Learner(Layer):
         """
         self._must_learn("update")
         known = self._moments is not None
-        batch = self._as_array(_frames.taken(batch, self.columns, self._feature_names, known=known))
+        batch = self._as_array(self._taken(batch, self._feature_names, known))
         if weights is not None or not self._add_waiting(batch):
             self._add(self._moments_of(batch, weights, self._seen()), _frames.names_of(batch))
         return self
@@ -131,6 +131,10 @@ class Learner(Layer):
 
     def _accumulator(self, moments: Moments | None) -> Accumulator:
         return Accumulator(moments, nan=self.nan != "raise", inf=self.inf != "raise")
+
+    def _taken(self, x: Any, names: tuple[str, ...] | None, known: bool) -> Any:
+        """See `_frames.taken`."""
+        return _frames.taken(x, self.columns, names, known=known)
 
     def _as_array(self, batch: Any) -> Any:
         """The batch as an array, made once and under no lock; a table stays."""
@@ -166,7 +170,7 @@ class Learner(Layer):
         self._must_learn("forget")
         if self._seen() is None:
             raise NotAdaptedError("there is nothing to forget: this Normalization has seen no data")
-        batch = _frames.taken(batch, self.columns, self._feature_names, known=self._moments is not None)
+        batch = self._taken(batch, self._feature_names, self._moments is not None)
         less = self._moments_of(batch, weights, self._seen())
         with self._lock:
             before = self._seen()
@@ -230,7 +234,7 @@ class Learner(Layer):
         layer._must_learn("take moments")
         if not isinstance(moments, Moments):
             raise TypeError(f"from_moments takes Moments, not {type(moments).__name__}; make them with Moments.of(x)")
-        layer._add(moments, None)
+        layer._add(moments, layer.columns if moments.shape == (len(layer.columns or ()),) else None)
         return layer
 
     def _moments_of(self, batch: Any, weights: Any, before: Moments | None) -> Moments:

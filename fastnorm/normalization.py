@@ -246,10 +246,12 @@ class Normalization(Learner):
             twin = self.copy()
             names = ("_fixed", "_gamma", "_beta", "_moments", "_feature_names")
             fixed, gamma, beta, moments, feature_names = (twin.__dict__[name] for name in names)
-            shape = self._feature_shape()
 
             def part(values: Any) -> Any:
-                return values if values is None or values.shape != shape else values[region]
+                if values is None:
+                    return None
+                mine = region[len(region) - values.ndim :]  # fixed values may lack axes, or repeat along one
+                return values[..., *(slice(None) if n == 1 else one for n, one in zip(values.shape, mine, strict=True))]
 
             twin.__dict__.update(
                 _fixed=None if fixed is None else tuple(map(part, fixed)),

@@ -60,7 +60,8 @@ def moments(ds: Dataset, columns: Sequence[str]) -> Moments:
 
 def _state(columns: tuple[str, ...], block: Any) -> Any:
     """The state of a block, which has no columns where it has no rows."""
-    return _batches.total([Moments.of(_frames.taken(block, columns), threads=1)] if block.num_rows else [])
+    found = [Moments.of(_frames.taken(_batches.typed(columns, block), columns), threads=1)] if block.num_rows else []
+    return _batches.total(found)
 
 
 class StandardScaler(Preprocessor):  # type: ignore[misc]
@@ -96,6 +97,9 @@ class StandardScaler(Preprocessor):  # type: ignore[misc]
         self.output_columns = list(self._derive_and_validate_output_columns(self.columns, output_columns))
         super().__init__()
 
+    def __repr__(self) -> str:
+        return f"StandardScaler(columns={self.columns!r}, output_columns={self.output_columns!r})"
+
     @property
     def normalization(self) -> Normalization | None:
         """What was learned, exactly, as a layer of its own: to save, merge or apply anywhere; None before ``fit``."""
@@ -123,7 +127,7 @@ class StandardScaler(Preprocessor):  # type: ignore[misc]
         return self
 
     def _transform_arrow(self, table: Any) -> Any:
-        scaled = self._layer.transform(table.select(self.columns))
+        scaled = self._layer.transform(_batches.typed(self.columns, table).select(self.columns))
         for name, column in zip(self.output_columns, scaled.columns, strict=True):
             place = table.schema.get_field_index(name)
             table = table.append_column(name, column) if place < 0 else table.set_column(place, name, column)

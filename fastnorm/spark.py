@@ -26,7 +26,7 @@ from pyspark.ml.util import (
     MLWriter,
 )
 from pyspark.sql import DataFrame
-from pyspark.sql.types import StructType
+from pyspark.sql.types import ArrayType, DoubleType, StructType
 
 from fastnorm import _batches, _frames, policy
 from fastnorm._apply import Affine
@@ -85,7 +85,7 @@ def _added(left: Moments | None, right: Moments | None) -> Moments | None:
 
 
 def _numbers(dataset: DataFrame, columns: str | Sequence[str]) -> DataFrame:
-    """The columns alone, a vector as an array; TypeError or ValueError if they cannot be features."""
+    """The columns alone, numbered, a vector as an array; TypeError or ValueError if they cannot be features."""
     names = (columns,) if isinstance(columns, str) else _frames.checked_columns(columns)
     types = dict(dataset.dtypes)
     if missing := [name for name in names if name not in types]:
@@ -96,11 +96,21 @@ def _numbers(dataset: DataFrame, columns: str | Sequence[str]) -> DataFrame:
                 f"column {columns!r} holds {types[columns]}, but vectors are wanted; pass [{columns!r}] for a column "
                 "of numbers, or make vectors with pyspark.ml.functions.array_to_vector"
             )
-        return dataset.select(vector_to_array(columns).alias(columns))
+        return dataset.select(vector_to_array(_quoted(columns)).alias("0"))
     if other := [name for name in names if types[name] not in DTYPES]:
         kinds = ", ".join(sorted({types[name] for name in other}))
         raise TypeError(f"columns are not numeric: {_frames.listed(other)} ({kinds}); cast them, or leave them out")
-    return dataset.select(*names)
+    return dataset.select(*map(_quoted, names)).toDF(*_numbered(names))
+
+
+def _quoted(name: str) -> str:
+    """The name as Spark's expressions want it, to which a dot means a field."""
+    return f"`{name.replace('`', '``')}`"
+
+
+def _numbered(names: Sequence[str]) -> list[str]:
+    """Names for `DataFrame.mapInArrow`, which takes none with dots and none twice."""
+    return [str(number) for number in range(len(names))]
 
 
 def _setter(name: str) -> Any:
@@ -145,8 +155,9 @@ class _Parameters(HasInputCol, HasOutputCol, HasInputCols, HasOutputCols):  # ty
             raise ValueError("give either inputCol, a column of vectors, or inputCols, columns of numbers")
         if self.isSet(self.inputCol):
             return self.getInputCol(), [self.getOutputCol()]
-        if not self.isSet(self.outputCols) or len(self.getOutputCols()) != len(self.getInputCols()):
-            raise ValueError("outputCols must name one column for each of inputCols")
+        outputs = self.getOutputCols() if self.isSet(self.outputCols) else []
+        if not len(self.getInputCols()) == len(outputs) == len(set(outputs)):
+            raise ValueError(f"outputCols must name one column for each of inputCols, and each once, not {outputs}")
         return self.getInputCols(), self.getOutputCols()
 
 
@@ -259,17 +270,22 @@ class StandardScalerModel(Model, _Parameters, MLReadable, MLWritable):  # type: 
         columns, results = self._names()
         if taken := set(results) & set(dataset.columns):
             raise ValueError(f"the DataFrame has columns {_frames.listed(sorted(taken))} already; name other outputs")
-        types = dict(_numbers(dataset, columns).dtypes)
-        inputs = [columns] if isinstance(columns, str) else columns
+        types = [kind for _, kind in _numbers(dataset, columns).dtypes]
+        names = _numbered([*dataset.columns, *results])
+        table, schema = dataset.toDF(*names[: len(dataset.columns)]), StructType([*dataset.schema])
+        made = names[len(dataset.columns) :]
         if isinstance(columns, str):
-            made = dataset.withColumn(results[0], vector_to_array(columns))
-            inputs, schema = results, made.schema
+            table = table.withColumn(made[0], vector_to_array(names[dataset.columns.index(columns)]))
+            inputs, kinds = made, [ArrayType(DoubleType())]
         else:
-            made, schema = dataset, StructType([*dataset.schema])
-            for name, result in zip(inputs, results, strict=True):
-                schema.add(result, "float" if result_dtype(None, np.dtype(DTYPES[types[name]])) == "f" else "double")
-        done = made.mapInArrow(partial(_batches.scaled, inputs, results, self._affine()), schema)
-        return done.withColumn(results[0], array_to_vector(results[0])) if isinstance(columns, str) else done
+            inputs = [names[dataset.columns.index(name)] for name in columns]
+            kinds = ["float" if result_dtype(None, np.dtype(DTYPES[kind])) == "f" else "double" for kind in types]
+        for result, kind in zip(results, kinds, strict=True):
+            schema.add(result, kind)
+        done = table.mapInArrow(partial(_batches.scaled, inputs, made, self._affine()), schema)
+        if isinstance(columns, str):
+            return done.withColumn(results[0], array_to_vector(_quoted(results[0])))
+        return done
 
     def write(self) -> MLWriter:
         """Return what saves the model: parameters, and the state file of its layer as text."""

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from functools import partial
 
 import dask
 import dask.array as da
@@ -23,6 +24,7 @@ RNG = np.random.default_rng(5)
 X = RNG.lognormal(0.0, 3.0, (240, 6, 5)).astype("float32")
 X[RNG.random(X.shape) < 0.01] = np.nan
 TABLE = pd.DataFrame(X[:, :, 0].astype("float64"), columns=list("abcdef"), index=np.arange(240) * 2)
+PLAIN = fastnorm.Normalization
 AXES = [-1, 0, 1, None, (1, 2), (0, 2), (0, 1, 2)]
 
 
@@ -92,8 +94,8 @@ def test_only_small_values_travel():
     x = da.ones((1000, 4), chunks=(10, 4))
     graph = dict(moments(x).dask)
     names = [str(key if isinstance(key, str) else key[0]) for key in graph]
-    assert 100 == sum(name.startswith("of-") for name in names)
-    assert 13 + 2 + 1 == sum(name.startswith("_added-") for name in names)
+    assert 100 == sum(name.startswith("moments-chunk-") for name in names)
+    assert 13 + 2 + 1 == sum(name.startswith("moments-sum-") for name in names)
 
 
 def test_names_of_tasks_depend_on_the_data_alone():
@@ -104,6 +106,36 @@ def test_names_of_tasks_depend_on_the_data_alone():
     layer, twin = Normalization().adapt(X), Normalization().adapt(X[::-1])
     assert layer.transform(x).name == twin.transform(y).name
     assert layer.transform(x).name != Normalization().adapt(X[:-1]).transform(x).name
+
+
+def test_the_graph_of_many_chunks_is_one_layer():
+    """Dask takes a millisecond for a layer, so that one for each of 100 000 chunks would take minutes."""
+    x = da.ones((1000, 40), chunks=(10, 10))
+    assert 400 < len(moments(x).dask)
+    assert 2 == len(moments(x).dask.layers)  # with that of its input
+    assert 2 == len(moments(dd.from_pandas(TABLE, 9)).dask.layers)
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (5,), (6, 1), (1, 5), (6, 5)])
+@given(x=chunked(), affine=st.booleans())
+def test_fixed_statistics_are_broadcast_to_any_chunks(shape, x, affine):
+    """Statistics of fewer axes, or repeated along one, are those of each chunk of features."""
+    values = np.random.default_rng(0).random(shape) + 1
+    layer, plain = (kind((1, 2), mean=values, variance=values, affine=affine) for kind in (Normalization, PLAIN))
+    if affine:
+        layer.gamma = plain.gamma = values * 2
+    assert plain.transform(X).tobytes() == layer.transform(x).compute(scheduler="sync").tobytes()
+
+
+def test_chunks_without_features_are_nothing():
+    """Choosing features leaves chunks with none: the others are learned from and transformed."""
+    x = da.from_array(X[:, :, 0], chunks=(50, 2))[:, da.from_array(np.arange(6) > 3, chunks=2)].compute_chunk_sizes()
+    assert (0, 0, 2) == x.chunks[1]
+    layer = Normalization().adapt(x)
+    assert Moments.of(X[:, 4:, 0]) == layer.moments
+    assert PLAIN().fit_transform(X[:, 4:, 0]).tobytes() == layer.transform(x).compute().tobytes()
+    with pytest.raises(ValueError, match="zero features"):
+        Normalization().adapt(x[:, :0])
 
 
 def test_the_input_of_a_transform_does_not_change():
@@ -141,6 +173,38 @@ def test_columns_choose_the_features_of_a_dataframe():
     z = layer.transform(frame).compute()
     assert list(table.columns) == list(z.columns)
     pd.testing.assert_frame_equal(frame.compute()[["b", "word"]], z[["b", "word"]])
+
+
+def test_only_the_columns_that_are_chosen_are_read():
+    """A source that can leave columns out is asked to; columns that are not there are an error at once."""
+    asked = []
+
+    def read(_, columns=None):
+        asked.append(columns)
+        return TABLE if columns is None else TABLE[columns]
+
+    frame = dd.from_map(read, [0], meta=TABLE[:0])
+    assert Moments.of(TABLE[["c", "a"]]) == moments(frame, columns=["c", "a"]).compute(scheduler="sync")
+    assert [["a", "c"]] == [sorted(columns) for columns in asked]
+    with pytest.raises(ValueError, match="no column 'q'; it has 'a'"):
+        moments(frame, columns=["q"])
+    with pytest.raises(TypeError, match="not numeric: 'word'"):
+        moments(frame.assign(word="x"))
+
+
+def test_names_are_those_of_the_table():
+    """Numbers are no names, errors name columns, and data that cannot be learned from leave names as they were."""
+    numbered = dd.from_pandas(pd.DataFrame(TABLE.to_numpy()), npartitions=2)
+    assert PLAIN().adapt(TABLE.to_numpy()).feature_names == Normalization().adapt(numbered).feature_names
+    frame = dd.from_pandas(TABLE, npartitions=2)
+    with pytest.raises(ValueError, match="first in feature 'c'"):
+        Normalization().adapt(frame.assign(c=np.inf))
+    layer = Normalization().adapt(frame)
+    other = frame.rename(columns=str.upper)
+    with pytest.raises(ValueError, match="missing 'B'"):
+        layer.adapt([other, other[["A"]]])
+    assert ("a", "b", "c", "d", "e", "f") == layer.feature_names
+    assert ("A", "B", "C", "D", "E", "F") == layer.adapt([other, other]).feature_names
 
 
 def test_a_partition_with_other_columns_is_one_clear_error():
@@ -213,6 +277,8 @@ def test_what_is_no_collection_is_refused():
     """`moments` wants arrays or DataFrames of Dask, and transforms have no destination."""
     with pytest.raises(TypeError, match="array or a DataFrame of Dask"):
         moments(X)
+    with pytest.raises(TypeError, match="x is a Delayed"):
+        moments(dask.delayed(X))
     with pytest.raises(TypeError, match="weights go with arrays"):
         moments(dd.from_pandas(TABLE, npartitions=2), weights=np.ones(240))
     layer = Normalization().adapt(TABLE.to_numpy())
@@ -240,22 +306,34 @@ def test_ten_partitionings_on_a_cluster_give_the_same_bits(client):
         assert expected == layer.moments
 
 
-def slowly(block):
-    """A chunk that takes its time, so that a worker can die over it."""
-    time.sleep(0.2)
+def test_what_workers_hold_is_learned_from(client):
+    """Arrays and tables that were persisted stay where they are, and give the same bits."""
+    x, frame = da.from_array(X, chunks=(50, 4, 5)).persist(), dd.from_pandas(TABLE, npartitions=3).persist()
+    assert Moments.of(X) == Normalization().adapt(x).moments
+    assert Moments.of(TABLE) == Normalization().adapt(frame).moments
+    assert Moments.of(TABLE[["a"]]) == Normalization(columns=["a"]).adapt(frame["a"]).moments
+
+
+def waiting(folder, block):
+    """A block that says who works on it; the third and later ones wait until a worker was killed."""
+    (folder / f"{time.monotonic_ns()}-{os.getpid()}").touch()
+    while len(list(folder.iterdir())) >= 3 and not (folder / "killed").exists():
+        time.sleep(0.01)
     return block
 
 
-def test_a_killed_worker_changes_nothing(client):
+def test_a_killed_worker_changes_nothing(client, tmp_path):
     """A worker killed in the middle of the work is replaced, and its chunks are counted once."""
-    x = da.from_array(X, chunks=(12, 6, 5)).map_blocks(slowly, dtype=X.dtype)
-    future = client.compute(moments(x))
-    time.sleep(0.8)
-    victim = next(iter(client.run(os.getpid).values()))
-    assert not future.done()
+    x = da.from_array(X, chunks=(12, 6, 5))
+    future = client.compute(moments(x.map_blocks(partial(waiting, tmp_path), meta=x._meta)))
+    while len(begun := sorted(path.name for path in tmp_path.iterdir())) < 3:
+        time.sleep(0.01)
+    victim = int(begun[-1].split("-")[1])
     os.kill(victim, signal.SIGKILL)
+    (tmp_path / "killed").touch()
     assert Moments.of(X) == future.result(timeout=60)
     assert victim not in client.run(os.getpid).values()
+    assert x.npartitions + 1 < len(list(tmp_path.iterdir()))
 
 
 def threads_used(block):

@@ -123,10 +123,21 @@ def test_settings_and_nulls_are_those_of_the_layer():
     scaler = StandardScaler(["a", "b"], inf="omit").fit(ds)
     assert [2.0, 2.0] == [scaler.stats_["mean(a)"], scaler.stats_["mean(b)"]]
     assert [-1.0, None, 1.0] == scaler.transform_batch(table)["a"].to_pylist()
-    with pytest.raises(ValueError, match="infinities"):
+    with pytest.raises(ValueError, match=r"infinities .* first in feature 'b'"):
         StandardScaler(["a", "b"]).fit(ds)
     with pytest.raises(ValueError, match="inf='keep' is unknown"):
         StandardScaler(["a"], inf="keep")
+
+
+def test_a_block_of_nulls_alone_has_no_type():
+    """As with rows from Python or JSON: its nulls are missing like others, as in Ray."""
+    ds = ray.data.from_items([{"a": None, "row": 0}, {"a": 1, "row": 1}, {"a": 3, "row": 2}], override_num_blocks=3)
+    scaler = StandardScaler(["a"]).fit(ds)
+    theirs = ray.data.preprocessors.StandardScaler(["a"]).fit(ds)
+    assert theirs.stats_ == scaler.stats_
+    assert [None, -1.0, 1.0] == table_of(scaler.transform(ds))["a"].to_pylist()
+    assert [None] == scaler.transform_batch(pa.table({"a": [None]}))["a"].to_pylist()
+    assert repr(theirs) == repr(scaler)
 
 
 def test_a_scaler_goes_through_rays_serialization():

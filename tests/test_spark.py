@@ -99,6 +99,21 @@ def test_far_from_zero_the_standard_deviation_is_right(spark):
     assert [(25 / 99) ** 0.5, 0.0] == pytest.approx(model.std.toArray().tolist(), rel=1e-15)
 
 
+def test_names_may_hold_dots_and_others_stand_twice(spark, table):
+    """What Spark's expressions read as a field, or cannot tell apart after a join, is a name like any other."""
+    odd = table.toDF("a.b", "x`y", "x`y", "v.w", "row")
+    model = StandardScaler(inputCol="v.w", outputCol="z.v", withMean=True, unbiased=False).fit(odd)
+    assert EXPECTED == model.normalization.moments
+    z = Normalization().fit_transform(X)
+    done = model.transform(odd)
+    assert [*odd.columns, "z.v"] == done.columns
+    assert [(*row, DenseVector(score)) for row, score in zip(ROWS, z, strict=True)] == [*map(tuple, done.collect())]
+    columns = StandardScaler(inputCols=["a.b"], outputCols=["z.a"], withMean=True, unbiased=False).fit(odd)
+    assert [(*row, score) for row, score in zip(ROWS, z[:, 0].tolist(), strict=True)] == [
+        *map(tuple, columns.transform(odd).collect())
+    ]
+
+
 def test_nulls_are_missing_and_small_types_give_floats(spark):
     """A null stays null and does not count; types are those of the layer."""
     rows = [(1, 2, 1.0), (None, 4, 2.0), (3, 6, 6.0)]
@@ -167,12 +182,13 @@ def test_what_cannot_be_learned_is_refused(spark, table):
             moments(table, *arguments)
     with pytest.raises(ValueError, match="no rows"):
         moments(table.limit(0), NAMES)
-    with pytest.raises(ValueError, match="infinities"):
+    with pytest.raises(ValueError, match=r"infinities .* first in feature 'a'"):
         StandardScaler(inputCols=["a"], outputCols=["z"]).fit(spark.createDataFrame([(float("inf"),)], ["a"]))
     for scaler, words in [
         (StandardScaler(), "either inputCol"),
         (StandardScaler(inputCol="v", inputCols=NAMES), "either inputCol"),
         (StandardScaler(inputCols=NAMES, outputCols=["z"]), "one column for each"),
+        (StandardScaler(inputCols=NAMES, outputCols=["z", "z", "y"]), "each once, not"),
     ]:
         with pytest.raises(ValueError, match=words):
             scaler.fit(table)

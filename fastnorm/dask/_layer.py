@@ -12,7 +12,8 @@ from dask.delayed import delayed
 
 from fastnorm import _frames, _layout, normalization
 from fastnorm._arguments import result_dtype
-from fastnorm.dask._moments import known_features, moments
+from fastnorm._frames import Frame
+from fastnorm.dask._moments import checked_table, known_features, moments
 from fastnorm.moments import Moments
 
 
@@ -35,21 +36,21 @@ class Normalization(normalization.Normalization):
     def _as_array(self, batch: Any) -> Any:
         return batch if is_dask_collection(batch) else super()._as_array(batch)
 
+    def _taken(self, x: Any, names: tuple[str, ...] | None, known: bool) -> Any:
+        if not is_dask_collection(x) or isinstance(x, DaskArray):
+            return super()._taken(x, names, known)
+        table = super()._taken(checked_table(x)._meta, names, known)
+        table.native = x  # the table of this meta
+        return table
+
     def _moments_of(self, batch: Any, weights: Any, before: Moments | None) -> Moments:
-        if not is_dask_collection(batch):
+        collection = batch.native if isinstance(batch, Frame) else batch
+        if not is_dask_collection(collection):
             return super()._moments_of(batch, weights, before)
-        if isinstance(batch, DaskArray) and self.columns is not None:
-            super()._moments_of(batch._meta, None, None)  # raises: an array has no columns
-        names = None
-        if not isinstance(batch, DaskArray):
-            names = tuple(map(str, batch.columns if self.columns is None else self.columns))
-            if before is not None:
-                _frames.check_names(names, self.feature_names)
-        found: Moments = moments(batch, self.axis, weights, self.columns).compute()
-        found = self._checked(found, before)
-        if names is not None and found.shape == (len(names),):
-            self._feature_names = names
-        return found
+        if isinstance(collection, DaskArray) and self.columns is not None:
+            super()._moments_of(collection._meta, None, None)  # raises: an array has no columns
+        found: Moments = moments(collection, self.axis, weights, self.columns).compute()
+        return self._checked(found, before, _frames.names_of(batch))
 
     def _run(self, x: Any, out: Any, direction: Any) -> Any:
         if not is_dask_collection(x):
@@ -60,7 +61,7 @@ class Normalization(normalization.Normalization):
         layer = _plain(self)
         if isinstance(x, DaskArray):
             return _map_array(x, layer, direction)
-        meta = _applied(x._meta_nonempty, layer, direction).iloc[:0]
+        meta = _applied(checked_table(x)._meta_nonempty, layer, direction).iloc[:0]
         return x.map_partitions(_applied, layer, direction, meta=meta)
 
 
@@ -77,6 +78,8 @@ def _applied(block: Any, layer: normalization.Normalization, direction: Any) -> 
 def _applied_block(
     block: Any, layer: normalization.Normalization, direction: Any, ends: dict[int, list[int]], block_id: Any = None
 ) -> Any:
+    if not block.size:  # perhaps without features
+        return block.astype(result_dtype(layer.dtype, block.dtype))
     region = tuple(slice(*ends[index][block_id[index] : block_id[index] + 2]) for index in sorted(ends))
     whole = all(len(ends[index]) == 2 for index in ends)
     return _applied(block, layer if whole else layer._part(region), direction)
