@@ -51,8 +51,7 @@ class Accumulator:
         with _threads.uninterrupted():  # all of it is added, or nothing
             if self._running is None or self._running.dtype != x.dtype:
                 self._moments, self._running = self.moments, Running(x.dtype, x.shape[1])
-            self._running.add(np.asarray(x))
-            if self._running.holds(nan=not self._nan, inf=not self._inf):
+            if self._running.add(np.asarray(x)) and self._running.holds(nan=not self._nan, inf=not self._inf):
                 with_x = self.moments
                 assert with_x is not None
                 self._moments = with_x - Moments.of(x)

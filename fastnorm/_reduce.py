@@ -20,6 +20,8 @@ WIDE = 2048  # features from which workers share columns, not rows: one state fo
 SHARE = 1 << 20  # elements of a unit of work
 SMALL = 1 << 16  # elements below which threads cost more than they give
 COPIED = 1 << 18  # elements of a copied block
+SHORT = 1 << 9  # elements below which rows wait for others,
+KEPT = 1 << 13  # until there are so many: a kernel takes them at once
 
 
 def count(array: Array, kept: tuple[int, ...], weights: Array | None, threads: int | None) -> Counted:
@@ -171,18 +173,41 @@ def _count_blocks(
 
 
 class Running:
-    """Sums that take a few contiguous rows of float32 or float64 at a time, by two kernel calls."""
+    """Sums that take a few contiguous rows of float32 or float64 at a time.
+
+    The fewest are kept as they are, until there are enough of them for a kernel.
+    """
 
     def __init__(self, dtype: np.dtype[Any], features: int) -> None:
         self.dtype = dtype
         self.features = features
         self.rows = 0
+        self._kept = np.empty((KEPT // features if features <= SHORT else 0, features), dtype)
+        self._filled = 0
         self._strip = strip_of(dtype)
         self._state = State(kind_of(dtype), features)
         self._scanner = Scanner(dtype, self._state)
 
-    def add(self, x: Array) -> None:
-        """Add the rows of a C-contiguous 2-D array."""
+    def add(self, x: Array) -> bool:
+        """Add the rows of a C-contiguous 2-D array; False if all of its values are known to be finite."""
+        rows = len(x)
+        finite = x.size <= SHORT and math.isfinite(np.vdot(x, x))
+        if finite:
+            if self._filled + rows > len(self._kept):
+                self._scan_kept()
+            self._kept[self._filled : self._filled + rows] = x
+            self._filled += rows
+        else:
+            self._scan(x)
+        self.rows += rows
+        return not finite
+
+    def _scan_kept(self) -> None:
+        if self._filled:
+            self._scan(self._kept[: self._filled])
+            self._filled = 0
+
+    def _scan(self, x: Array) -> None:
         check_subnormals()
         flat = x.reshape(-1).view()
         flat.flags.writeable = False
@@ -192,7 +217,6 @@ class Running:
             (whole,) if n <= self._strip else _layout.split(whole, x.itemsize, self._strip, 1 << 62, fold_of(x.dtype))
         ):
             self._scanner.add(flat, piece)
-        self.rows += rows
 
     def holds(self, nan: bool, inf: bool) -> bool:
         """Whether there was a NaN among the values, or an infinity, of those that are asked for."""
@@ -201,4 +225,5 @@ class Running:
 
     def counted(self) -> Counted:
         """The sums so far."""
+        self._scan_kept()
         return self._state.counted(self.rows)

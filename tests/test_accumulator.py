@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from fastnorm import Moments, Normalization
 from fastnorm._accumulator import FEW, Accumulator
+from fastnorm._reduce import KEPT, SHORT
 
 SEEDS = st.integers(0, 1 << 32)
 
@@ -60,6 +61,18 @@ def test_refused_rows_leave_no_trace(before, seed, nan, inf):
     assert (not refused) is total.add_rows(batch)
     whole = clean if refused else np.concatenate([clean.astype("f8"), batch.astype("f8")])
     assert Moments.of(whole) == total.moments
+
+
+@pytest.mark.parametrize("width", [1, 9, SHORT, SHORT + 1])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_row_by_row_is_exact(width, dtype):
+    """More rows than wait together, among them some whose squares are beyond their dtype, NaN, and -inf."""
+    x = np.random.default_rng(width).standard_normal((2 * KEPT // width + 3, width)).astype(dtype)
+    x[1::7] *= np.finfo(dtype).max / 8
+    x[5, 0], x[-2, -1] = np.nan, -np.inf
+    total = Accumulator(Moments.of(x[:0]), nan=True, inf=True)
+    assert all(total.add_rows(x[row : row + 1]) for row in range(len(x)))
+    assert Moments.of(x) == total.moments
 
 
 NO_ROWS = {
