@@ -282,6 +282,22 @@ def test_the_version_is_that_of_the_installed_distribution():
     assert "True\n" == report
 
 
+def test_a_source_tree_that_is_not_installed_works():
+    """Where no distribution is found, the version is unknown, and files are read all the same."""
+    report = python(
+        """
+        import importlib.metadata, tempfile
+        importlib.metadata.Distribution.discover = lambda **_: iter(())
+        import numpy as np
+        import fastnorm
+        with tempfile.NamedTemporaryFile(suffix=".npy") as file:
+            np.save(file.name, [[1.0], [3.0]])
+            print(fastnorm.__version__, *fastnorm.adapt_files(file.name).mean)
+        """
+    )
+    assert "0+unknown 2.0\n" == report
+
+
 # Root passes over permission bits. Without these two capabilities it does not: the new process owns
 # the files as before (another user could not even read a Python under /root) and is refused like
 # any other owner.
