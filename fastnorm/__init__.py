@@ -46,12 +46,9 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that ``import fastnorm`` costs nothing."""
     if name == "__version__":
-        from importlib.metadata import PackageNotFoundError, version
+        from fastnorm._version import version
 
-        try:
-            value: Any = version("fastnorm-numba")
-        except PackageNotFoundError:  # a source tree that is not installed
-            value = "0+unknown"
+        value: Any = version()
     elif name in _HOMES:
         from importlib import import_module
 

@@ -109,17 +109,17 @@ def _is_shifted(affine: Affine) -> bool:
     return bool(affine.shift.any())
 
 
-def _kernel(direction: Direction, affine: Affine, in_place: bool, long: bool) -> tuple[Callable[..., None], int]:
-    """The kernel and how many parameters it takes."""
+def _kernel(
+    direction: Direction, affine: Affine, in_place: bool, long: bool, runs: bool = False
+) -> tuple[Callable[..., None], int]:
+    """The kernel, for tiles or for ``runs``, and how many parameters it takes."""
     from fastnorm._kernels import apply as kernels
 
-    if direction == "inverse":
-        return (kernels.restore_in_place if in_place else kernels.restore), 5
-    if affine.gamma is not None:
-        return (kernels.affine_in_place if in_place else kernels.affine), 5
     if long:
-        return kernels.standardize_long, 3
-    return (kernels.standardize_in_place if in_place else kernels.standardize), 3
+        return (kernels.standardize_long_runs if runs else kernels.standardize_long), 3
+    simple = direction == "forward" and affine.gamma is None
+    name = "restore" if direction == "inverse" else "standardize" if simple else "affine"
+    return getattr(kernels, name + "_runs" * runs + "_in_place" * in_place), 3 if simple else 5
 
 
 def _complete(affine: Affine, count: int, inverted: bool) -> list[Floats]:
@@ -150,6 +150,7 @@ def _run_tiles(
     in_place = x is out or (x.ctypes.data == out.ctypes.data and x.dtype == out.dtype)
     long = x.dtype.kind in "iu" and x.dtype.itemsize == 8
     kernel, count = _kernel(direction, affine, in_place, long)
+    over_runs, _ = _kernel(direction, affine, in_place, long, runs=True)
     lengths = [x.shape[axis] for axis in kept]
     complete = _complete(affine, count, _multiplies(out, direction))
     bias: tuple[float, ...] = ()
@@ -164,6 +165,14 @@ def _run_tiles(
     def work(tiles: Iterator[Tile]) -> None:
         lanes: dict[tuple[int, int, int], list[Floats]] = {}
         for tile in tiles:
+            if tile.hop:
+                mine = [_frozen(values[tile.feature : tile.feature + tile.outer]) for values in parameters]
+                run = (tile.start, tile.outer, tile.step, tile.rows * tile.lanes)
+                if in_place:
+                    over_runs(target, *run, *mine)
+                else:
+                    over_runs(source, target, 0, *run, *mine, *bias)
+                continue
             key = (tile.feature, tile.lanes, tile.period)
             if key not in lanes:
                 if len(lanes) > 64:

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 LONG_RUN = 16384  # values of one feature in a row from which a run is its own tile
+RUN = 256  # and from which neighbouring runs are one tile,
+RUNS = 64  # where there are so many of them
 SMALL_TILE = 4096  # elements under which strided tiles cost more than copying them together
 
 
@@ -136,7 +138,10 @@ def kept_axes(axis: int | tuple[int, ...] | None, ndim: int) -> tuple[int, ...]:
 
 
 class Tile(NamedTuple):
-    """Element (o, r, c) lies at ``start + o*step + r*stride + c`` (in elements), feature ``feature + c % period``."""
+    """Element (o, r, c) lies at ``start + o*step + r*stride + c`` (in elements).
+
+    Its feature is ``feature + o*hop + c % period``.
+    """
 
     start: int
     outer: int
@@ -146,6 +151,7 @@ class Tile(NamedTuple):
     lanes: int
     period: int
     feature: int
+    hop: int = 0
 
 
 class Tiling(NamedTuple):
@@ -243,6 +249,11 @@ def _pieces(axes: list[_Axis]) -> tuple[list[Tile], int, list[_Axis]] | None:
     inner = axes[-1]
     kept = [axis for axis in axes if axis.kept]
     if not inner.kept:
+        if len(kept) == len(axes) - 1 and kept and kept[-1].length >= RUNS and inner.length >= RUN:
+            *outer, runs = kept
+            places = [(start, feature * runs.length) for start, feature in _places(outer, outer)]
+            tiles = [Tile(at, runs.length, runs.stride, 1, 0, inner.length, 1, first, 1) for at, first in places]
+            return tiles, math.prod(axis.length for axis in kept), kept
         if kept and inner.length < LONG_RUN:
             # short runs: number each of their places as a feature of its own, and add those up in the end
             if len(axes) < 2 or not axes[-2].kept or axes[-2].stride != inner.length:
@@ -326,8 +337,10 @@ def split(tile: Tile, itemsize: int, strip: int, share: int, fold: int) -> Itera
 
 def _split_run(tile: Tile, strip: int, share: int, lanes: int) -> Iterator[Tile]:
     """A run as rows of so many lanes and what is left as one short row; many short runs as rows, whole or in strips."""
+    if tile.hop and tile.lanes < LONG_RUN:
+        lanes = 8  # fewer to set up and to empty for each run
     whole = tile.lanes // lanes
-    if tile.outer > 1 and whole < 64:
+    if tile.outer > 1 and whole < 64 and not tile.hop:
         down = tile._replace(rows=tile.outer, stride=tile.step, outer=1, step=0)
         for first in range(0, tile.lanes, strip):
             part = down._replace(start=tile.start + first, lanes=min(strip, tile.lanes - first))
@@ -336,15 +349,21 @@ def _split_run(tile: Tile, strip: int, share: int, lanes: int) -> Iterator[Tile]
     if whole:
         yield from _split_rows(tile._replace(rows=whole, stride=lanes, lanes=lanes), share)
     if rest := tile.lanes - whole * lanes:
-        last = tile._replace(start=tile.start + whole * lanes, lanes=rest, rows=tile.outer, stride=tile.step, outer=1)
-        yield from _split_rows(last._replace(step=0), share)
+        last = tile._replace(start=tile.start + whole * lanes, lanes=rest)
+        if not tile.hop:
+            last = last._replace(rows=tile.outer, stride=tile.step, outer=1, step=0)
+        yield from _split_rows(last, share)
 
 
 def _split_rows(tile: Tile, share: int) -> Iterator[Tile]:
     if tile.outer > 1:
         count = share // max(1, tile.rows * tile.lanes)
         for first in range(0, tile.outer, max(1, count)):
-            part = tile._replace(start=tile.start + first * tile.step, outer=min(max(1, count), tile.outer - first))
+            part = tile._replace(
+                start=tile.start + first * tile.step,
+                outer=min(max(1, count), tile.outer - first),
+                feature=tile.feature + first * tile.hop,
+            )
             if count > 1:
                 yield part
             else:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastnorm import _sparse
+from fastnorm._layout import RUN, RUNS
 from fastnorm._statistics import MANY
 from fastnorm.normalization import Normalization
 
@@ -28,12 +29,13 @@ def warmup() -> None:
     wide = np.ones((2, MANY))
     Normalization().adapt(wide).forget(wide[:1]).transform(wide)
     for dtype in DTYPES:
-        x = np.ones((2, 3), dtype)
+        x, runs = np.ones((2, 3), dtype), np.ones((RUN, RUNS), dtype, order="F")
         for layer in (Normalization(), Normalization(affine=True)):
-            z = layer.adapt(x).transform(x)
-            layer.inverse_transform(z)
-            layer.transform(z, out=z)
-            layer.inverse_transform(z, out=z)
+            for y in (runs, x):
+                z = layer.adapt(y).transform(y)
+                layer.inverse_transform(z)
+                layer.transform(z, out=z)
+                layer.inverse_transform(z, out=z)
             if dtype == "float32":
                 layer.transform(x.astype(">f4"))  # by way of a float64 tile
         layer.update(x).update(x, weights=np.ones(2))

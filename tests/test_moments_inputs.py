@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastnorm import Moments, Normalization
+from fastnorm._layout import RUN, RUNS
 
 SHAPES = r"(?i)feature|shape"
 DAMAGE = r"(?i)damage|truncat|checksum|corrupt|short|not "
@@ -26,6 +27,20 @@ def test_masked_values_are_missing(case, share, seed):
     x, axis = case
     masked = np.ma.array(x, mask=generator(seed).random(x.shape) < share)
     assert_exact(Moments.of(masked, axis=axis), naive.moments(masked, axis))
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8", "?", "i1", "i2", "i4", "u8"])
+@pytest.mark.parametrize(("shape", "axis"), [((RUN + 13, RUNS + 1), -1), ((2, RUNS, RUN), (0, 1)), ((RUNS, RUN), 0)])
+def test_features_that_lie_one_after_the_other_are_exact(dtype, shape, axis):
+    """Column-major tables and the like, each feature of a magnitude of its own, some with NaN and infinities."""
+    rng = generator(len(shape))
+    x = rng.normal(size=shape) * 4.0 ** rng.integers(-5, 5, shape[axis] if axis == -1 else (*shape[:-1], 1))
+    if dtype in ("f2", "f4", "f8"):
+        x[rng.random(shape) < 0.002] = np.nan
+        x.reshape(-1)[:: 3 * RUN + 1] = -np.inf
+    x = (x if dtype[0] in "fi" else abs(x)).astype(dtype, order="F" if axis == -1 else "C")
+    assert_exact(Moments.of(x, axis=axis), naive.moments(x, axis))
+    assert_same(Moments.of(x, axis=axis), Moments.of(x, axis=axis, threads=3))
 
 
 def test_a_masked_array_without_a_mask_is_an_array():

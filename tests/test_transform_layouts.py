@@ -26,6 +26,7 @@ from places import (
 from scores import FEW, result_dtype
 
 from fastnorm import Normalization
+from fastnorm._layout import RUN, RUNS
 
 
 @given(adapted())
@@ -40,6 +41,25 @@ def test_any_layout_gives_the_same_bits(case):
         assert_same_bits(expected, apply(place(raw, x.shape, x.dtype)))
         assert before == raw.tobytes()
     assert_same_bits(expected, apply(arrays.read_only(x)))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "u1", "i8", "u8"])
+@pytest.mark.parametrize("affine", [False, True])
+def test_features_that_lie_one_after_the_other_get_the_same_bits(dtype, affine):
+    """A column-major table of many rows and columns, forward and back, in place and into another."""
+    rng = generator()
+    x = (100 * rng.random((RUN + 13, RUNS + 1)) * np.arange(1, RUNS + 2)).astype(dtype)
+    columns = np.asfortranarray(x)
+    layer = Normalization(affine=affine).adapt(x)
+    if affine:
+        layer.gamma, layer.beta = rng.random((2, RUNS + 1)) + 0.5
+    for direction in DIRECTIONS:
+        apply = getattr(layer, direction)
+        expected, found = apply(x), apply(columns)
+        assert_same_bits(expected, found)
+        assert_same_bits(expected, apply(columns, out=np.empty_like(found)))
+        again = np.asfortranarray(found)
+        assert_same_bits(apply(found.copy("C")), apply(again, out=again))
 
 
 @given(adapted(), st.integers(1, 4))

@@ -29,7 +29,7 @@ EVERYTHING = """
     rng = np.random.default_rng(0)
     long, wide = {sizes}
     for dtype in (*"f2 f4 f8 ? i1 i2 i4 i8 u1 u2 u4 u8 >f4 >f8 >i2".split(), bfloat16):
-        for shape, axis in (((long, 3), -1), ((5, wide), -1), ((long,), None), ((40, 3, 50), 1)):
+        for shape, axis in (((long, 3), -1), ((5, wide), -1), ((long,), None), ((40, 3, 50), 1), ((300, 70), -1)):
             x = abs(rng.normal(50, 10, shape)).astype(dtype)
             layer = Normalization(axis).adapt(x)
             layer.update(np.asfortranarray(x)).update(x[::2]).update(x[::-1])

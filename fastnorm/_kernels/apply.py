@@ -66,19 +66,24 @@ def standardize_in_place(x, start, outer, step, rows, stride, lanes, mean, low, 
                 row[c] = score(row[c], mean[c], low[c], scale[c], single)
 
 
+@inner_kernel
+def long_score(v, mean, low, scale, last, bias):
+    """One z-score of a 64-bit integer, which float64 does not hold: v = high + rest, both exact."""
+    high = np.float64((v >> 32) + ((v >> 31) & 1)) * 4294967296.0 + (bias if v < 0 else 0.0)
+    rest = np.float64(((v & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000)
+    return ((((high - mean) + rest) - low) - last) / scale
+
+
 @apply_kernel
 def standardize_long(x, out, at, start, outer, step, rows, stride, lanes, mean, low, scale, last, bias):
-    """64-bit integers, which float64 does not hold: x = high + rest, both exact; ``bias`` is 2**64 for uint64."""
+    """64-bit integers; ``bias`` is 2**64 for uint64."""
     for o in range(outer):
         for r in range(rows):
             here = start + o * step + r * stride
             source = part(x, here, lanes)
             target = part(out, here + at, lanes)
             for c in range(lanes):
-                v = source[c]
-                high = np.float64((v >> 32) + ((v >> 31) & 1)) * 4294967296.0 + (bias if v < 0 else 0.0)
-                rest = np.float64(((v & 0xFFFFFFFF) ^ 0x80000000) - 0x80000000)
-                target[c] = ((((high - mean[c]) + rest) - low[c]) - last[c]) / scale[c]
+                target[c] = long_score(source[c], mean[c], low[c], scale[c], last[c], bias)
 
 
 @apply_kernel
@@ -127,3 +132,81 @@ def restore_in_place(z, start, outer, step, rows, stride, lanes, mean, low, scal
             for c in range(lanes):
                 plain = (np.float64(row[c]) - beta[c]) / gamma[c]
                 row[c] = (plain * scale[c] + low[c]) + mean[c]
+
+
+# Runs: ``length`` neighbouring values of one feature, then, ``step`` further, of the next.
+
+
+@apply_kernel
+def standardize_runs(x, out, at, start, outer, step, length, mean, low, scale):
+    single = is_single(out)
+    for o in range(outer):
+        source = part(x, start + o * step, length)
+        target = part(out, start + o * step + at, length)
+        m, rest, s = mean[o], low[o], scale[o]
+        for c in range(length):
+            target[c] = score(source[c], m, rest, s, single)
+
+
+@apply_kernel
+def standardize_runs_in_place(x, start, outer, step, length, mean, low, scale):
+    single = is_single(x)
+    for o in range(outer):
+        run = part(x, start + o * step, length)
+        m, rest, s = mean[o], low[o], scale[o]
+        for c in range(length):
+            run[c] = score(run[c], m, rest, s, single)
+
+
+@apply_kernel
+def standardize_long_runs(x, out, at, start, outer, step, length, mean, low, scale, last, bias):
+    for o in range(outer):
+        source = part(x, start + o * step, length)
+        target = part(out, start + o * step + at, length)
+        m, rest, s, end = mean[o], low[o], scale[o], last[o]
+        for c in range(length):
+            target[c] = long_score(source[c], m, rest, s, end, bias)
+
+
+@apply_kernel
+def affine_runs(x, out, at, start, outer, step, length, mean, low, scale, gamma, beta):
+    single = is_single(out)
+    for o in range(outer):
+        source = part(x, start + o * step, length)
+        target = part(out, start + o * step + at, length)
+        m, rest, s, g, b = mean[o], low[o], scale[o], gamma[o], beta[o]
+        for c in range(length):
+            z = score(source[c], m, rest, s, single)
+            target[c] = z * g + b
+
+
+@apply_kernel
+def affine_runs_in_place(x, start, outer, step, length, mean, low, scale, gamma, beta):
+    single = is_single(x)
+    for o in range(outer):
+        run = part(x, start + o * step, length)
+        m, rest, s, g, b = mean[o], low[o], scale[o], gamma[o], beta[o]
+        for c in range(length):
+            z = score(run[c], m, rest, s, single)
+            run[c] = z * g + b
+
+
+@apply_kernel
+def restore_runs(z, out, at, start, outer, step, length, mean, low, scale, gamma, beta):
+    for o in range(outer):
+        source = part(z, start + o * step, length)
+        target = part(out, start + o * step + at, length)
+        m, rest, s, g, b = mean[o], low[o], scale[o], gamma[o], beta[o]
+        for c in range(length):
+            plain = (np.float64(source[c]) - b) / g
+            target[c] = (plain * s + rest) + m
+
+
+@apply_kernel
+def restore_runs_in_place(z, start, outer, step, length, mean, low, scale, gamma, beta):
+    for o in range(outer):
+        run = part(z, start + o * step, length)
+        m, rest, s, g, b = mean[o], low[o], scale[o], gamma[o], beta[o]
+        for c in range(length):
+            plain = (np.float64(run[c]) - b) / g
+            run[c] = (plain * s + rest) + m

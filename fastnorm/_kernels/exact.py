@@ -156,27 +156,36 @@ def finish(lanes, period, feature, integers, narrow, state, layout, span):
 
 
 @exact_kernel
-def scan(x, start, outer, step, rows, stride, lanes, period, feature, floats, integers, state, layout, span):
-    """Add float32 or float64: element (o, r, c) is x[start + o*step + r*stride + c], of feature + c % period."""
+def scan(x, start, outer, step, rows, stride, lanes, period, feature, hop, floats, integers, state, layout, span):
+    """Add float32 or float64: x[start + o*step + r*stride + c] is of feature + o*hop + c % period."""
+    narrow = x.itemsize == 4
     begin(x, start, rows, stride, lanes, floats, integers)
     size = HALF if stride == lanes and lanes * x.itemsize > 1024 else FULL  # two blocks fit the second-level cache
     blocks, rest = rows // size, rows % size
     for o in range(outer):
         here = start + o * step
+        if hop and o:
+            finish(lanes, period, feature, integers, narrow, state, layout, span)
+            feature += hop
+            begin(x, here, rows, stride, lanes, floats, integers)
         add_blocks(x, here, blocks, size, stride, lanes, period, feature, floats, integers, state, layout, span)
         if rest:
             here += blocks * size * stride
             add_blocks(x, here, ONE, rest, stride, lanes, period, feature, floats, integers, state, layout, span)
-    finish(lanes, period, feature, integers, x.itemsize == 4, state, layout, span)
+    finish(lanes, period, feature, integers, narrow, state, layout, span)
 
 
 @exact_kernel
 def scan_half(
-    x, half, start, outer, step, rows, stride, lanes, period, feature, floats, integers, tile, state, layout, span
+    x, half, start, outer, step, rows, stride, lanes, period, feature, hop, floats, integers, tile, state, layout, span
 ):
     """Add float16 (``half``) or bfloat16, given as their bits in uint16: widened into ``tile``, then as float32."""
     fresh = True
     for o in range(outer):
+        if hop and o:
+            finish(lanes, period, feature, integers, tile.itemsize == 4, state, layout, span)
+            feature += hop
+            fresh = True
         for r in range(0, rows, BLOCK):
             count = min(BLOCK, rows - r)
             for i in range(count):

@@ -17,7 +17,9 @@ LONG = np.array([[1, 44, 0], [1, 22, 0], [1, 0, 0], [2, 88, 0], [2, 66, 1], [2, 
 
 
 @exact_kernel
-def scan_integer(x, mask, start, outer, step, rows, stride, lanes, period, feature, sums, short, state, layout, span):
+def scan_integer(
+    x, mask, start, outer, step, rows, stride, lanes, period, feature, hop, sums, short, state, layout, span
+):
     """Add integers of any width; 64-bit ones come as int64, with ``mask`` 2**20 - 1 where they stand for uint64.
 
     ``sums``, and ``short`` (int32) those of a block of bytes, are 0 before and after.
@@ -25,6 +27,10 @@ def scan_integer(x, mask, start, outer, step, rows, stride, lanes, period, featu
     blocks = 0
     values, squares = part(short, ZERO, LANES), part(short, LANES, LANES)
     for o in range(outer):
+        if hop and o:
+            empty_integers(x.itemsize, sums, lanes, period, feature, state, layout, span)
+            feature += hop
+            blocks = 0
         for r in range(0, rows, BLOCK):
             for i in range(r, min(r + BLOCK, rows)):
                 here = start + o * step + i * stride

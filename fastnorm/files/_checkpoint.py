@@ -7,8 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-import fastnorm
 from fastnorm import state
+from fastnorm._version import version
 from fastnorm.files import _arrays
 from fastnorm.files._errors import writing
 from fastnorm.files._part import Part
@@ -32,7 +32,7 @@ class Checkpoint:
 
     def __init__(self, path: Source | None, question: dict[str, Any]) -> None:
         self.path = None if path is None else Path(path)
-        question = {**question, "region": _arrays.REGION, "version": fastnorm.__version__}  # what steps depend on
+        question = {**question, "region": _arrays.REGION, "version": version()}  # what steps depend on
         self.question = json.loads(json.dumps(question))  # asked otherwise, a scan cannot go on here
         self.finished: list[list[Any]] = []
         self.total: Part | None = None  # of the finished files
