@@ -25,20 +25,15 @@ ROUNDS = 11
 
 
 def run(cases: Sequence[Case], size: int, rounds: int, peers: Mapping[str, Peer]) -> dict[str, Any]:
-    """Measure all cases; one with a wrong result is not timed and says what is wrong."""
+    """Measure all cases, or until Ctrl-C; one with a wrong result is not timed and says what is wrong."""
     here, results, start = machine(), [], perf_counter()
-    for number, case in enumerate(cases, 1):
-        print(f"[{number}/{len(cases)}] {case.name}: ", end="", file=sys.stderr, flush=True)
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of peers, about the data
-                entry = measure(case, size, rounds, peers)
-        except TooLarge as error:
-            entry = {**described(case), "skipped": str(error)}
-        except AssertionError as error:
-            entry = {**described(case), "error": str(error)}
-        print(_line(entry), file=sys.stderr, flush=True)
-        results.append(entry)
+    try:
+        for number, case in enumerate(cases, 1):
+            print(f"[{number}/{len(cases)}] {case.name}: ", end="", file=sys.stderr, flush=True)
+            results.append(_entry(case, size, rounds, peers))
+            print(_line(results[-1]), file=sys.stderr, flush=True)
+    except KeyboardInterrupt:  # what is done is kept
+        print("stopped", file=sys.stderr)
     return {
         "format": FORMAT,
         "machine": here,
@@ -48,6 +43,17 @@ def run(cases: Sequence[Case], size: int, rounds: int, peers: Mapping[str, Peer]
         "peers": {key: {"name": p.name, "version": p.version, "note": p.note} for key, p in peers.items()},
         "cases": results,
     }
+
+
+def _entry(case: Case, size: int, rounds: int, peers: Mapping[str, Peer]) -> dict[str, Any]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of peers, about the data
+            return measure(case, size, rounds, peers)
+    except TooLarge as error:
+        return {**described(case), "skipped": str(error)}
+    except AssertionError as error:
+        return {**described(case), "error": str(error)}
 
 
 def _line(entry: dict[str, Any]) -> str:

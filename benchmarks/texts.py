@@ -90,7 +90,7 @@ python -m benchmarks.table results/here.json > docs/performance.md
 ```
 
 `--only 'fit float32'` runs the cases with these words in their names, `--peers numpy sklearn` leaves the other
-libraries out. Leave the machine alone meanwhile. The JSON file has every sample. `python -m pytest benchmarks`
-times each kernel path; `--benchmark-autosave` keeps the result and `--benchmark-compare` sets the next one beside
-it.
+libraries out; Ctrl-C ends a run and keeps what is done. Leave the machine alone meanwhile. The JSON file has every
+sample. `python -m pytest benchmarks` times each kernel path; `--benchmark-autosave` keeps the result and
+`--benchmark-compare` sets the next one beside it.
 """

@@ -4,6 +4,7 @@ import json
 import math
 import os
 import re
+import signal
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
@@ -152,6 +153,19 @@ def test_the_command_writes_what_the_page_is_made_of(tmp_path, capsys):
     capsys.readouterr()
     assert 0 == table.main([str(file)])
     assert "\n# Performance\n" in capsys.readouterr().out
+
+
+def test_ctrl_c_keeps_what_is_done(tmp_path):
+    """A run that is interrupted writes the cases before, as any run does."""
+    command = [sys.executable, "-m", "benchmarks", "--bytes", "100000", "--rounds", "1", "--peers", "numpy", "--out"]
+    run = subprocess.Popen([*command, tmp_path / "some.json"], cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    done = [run.stderr.readline() for _ in range(2)]
+    run.send_signal(signal.SIGINT)
+    rest = run.communicate(timeout=300)[1]
+    entries = json.loads((tmp_path / "some.json").read_text("utf-8"))["cases"]
+    assert (0, True) == (run.returncode, "stopped" in rest), rest
+    assert [case.name for case in CASES[: len(entries)]] == [entry["name"] for entry in entries]
+    assert len(done) <= len(entries) < len(CASES)
 
 
 @pytest.mark.parametrize(
