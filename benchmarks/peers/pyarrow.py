@@ -8,8 +8,6 @@ from typing import Any
 from benchmarks import files
 from benchmarks.peers import Call, Given, Peer
 
-ROWS = 1 << 17  # of a chunk: what a thread takes at a time
-
 
 def table_of(given: Given) -> Any:
     """The columns of an array, each contiguous, in chunks; NaN are nulls."""
@@ -17,7 +15,7 @@ def table_of(given: Given) -> Any:
 
     columns = [pa.array(column, from_pandas=given.missing) for column in given.table.T]
     whole = pa.table(columns, names=[f"c{i}" for i in range(len(columns))])
-    return pa.Table.from_batches(whole.to_batches(max_chunksize=ROWS))
+    return pa.Table.from_batches(whole.to_batches(max_chunksize=files.ROWS))
 
 
 def fit(given: Given) -> Call:
