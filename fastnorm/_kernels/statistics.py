@@ -11,6 +11,7 @@ import math
 import numpy as np
 
 from fastnorm._jit import exact_kernel, inner_kernel
+from fastnorm._kernels.quick import quick_mean, quick_variance
 
 DECIDED, CONSTANT, UNDECIDED = 0, 1, 2  # verdicts
 EXTRA = 9  # digits of the mean below those of the sum: three parts of 53 bits with gaps of 31, and 33 more bits
@@ -178,8 +179,13 @@ def root(digits, bits, odd, more):
 
 
 @inner_kernel
-def expand(digits, high, exponent, n, sign, values, j):
+def long_mean(s, low, high, unit, n, sign, digits, values, j):
     """Write S/n of feature j as three float64, each the nearest to what is left; return whether all are in range."""
+    exponent = unit + 32 * (low - EXTRA)
+    high += EXTRA - low
+    for i in range(high):
+        digits[i] = s[low + i - EXTRA] if i >= EXTRA else np.uint64(0)
+    digits[high] = 0
     divide(digits, high, n)  # what is left over decides nothing: EXTRA digits are enough
     for part in range(3):
         bits = length(digits, high)
@@ -199,7 +205,7 @@ def expand(digits, high, exponent, n, sign, values, j):
 
 
 @inner_kernel
-def disperse(digits, n, quotient, values, unit, j):
+def long_variance(digits, n, quotient, values, unit, j):
     """Write variance and std of feature j from the digits of n*Q - S**2; return whether they are in range."""
     top = len(digits)
     while not digits[top - 1]:
@@ -239,16 +245,16 @@ def statistics(first, last, counts, limbs, squares, units, scratch, values, verd
             verdicts[j] = DECIDED
             values[:, j] = np.nan
         elif found in (0, 1):
-            size = high - low + EXTRA if high else 0
-            for i in range(size):
-                quotient[i] = s[low + i - EXTRA] if i >= EXTRA else np.uint64(0)
-            quotient[size] = 0
-            if not expand(quotient, size, units[2] + 32 * (low - EXTRA), np.uint64(n), sign, values, j):
+            if not quick_mean(s, low, high, units[2], np.float64(n), sign, values, j) and not long_mean(
+                s, low, high, units[2], np.uint64(n), sign, quotient, values, j
+            ):
                 continue
             if found == 0:
                 values[3, j] = values[4, j] = 0.0
                 verdicts[j] = CONSTANT
-            elif disperse(out, np.uint64(n), quotient, values, units[3], j):
+            elif quick_variance(out, units[3], np.float64(n), values, j) or long_variance(
+                out, np.uint64(n), quotient, values, units[3], j
+            ):
                 verdicts[j] = DECIDED
 
 

@@ -125,6 +125,18 @@ def remainder(x: Any, y: Any, product: Any) -> Any:
     return Vector(x.builder, x.builder.call(function, [x.value, y.value, (-product).value]))
 
 
+@intrinsic
+def _scalar_remainder(context: Any, x: Any, y: Any, product: Any) -> Any:
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        return builder.fma(arguments[0], arguments[1], builder.fneg(arguments[2]))
+
+    return types.float64(types.float64, types.float64, types.float64), codegen
+
+
+#: ``remainder`` in a kernel that has no vectors.
+scalar_remainder = remainder if INTERPRETED else _scalar_remainder
+
+
 def double(value: Any) -> Any:
     """Widen to float64."""
     if not isinstance(value, Vector):
