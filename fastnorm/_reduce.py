@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import partial, reduce
+from functools import reduce
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,11 @@ from numpy.typing import NDArray
 from fastnorm import _layout, _sums, _threads
 from fastnorm._counted import Counted, as_sums
 from fastnorm._layout import Array, Block, Tile
-from fastnorm._scan import COUNTS, Scanner, State, check_subnormals, fold_of, kind_of, native, strip_of, united
+from fastnorm._scan import COUNTS, Scanner, State, Whole, check_subnormals, fold_of, kind_of, native, strip_of, united
 from fastnorm._sums import Integers, Sums
 
 WIDE = 2048  # features from which workers share columns, not rows: one state for all of them
+GROUP = 4096  # of them at a time
 SHARE = 1 << 20  # elements of a unit of work
 SMALL = 1 << 16  # elements below which threads cost more than they give
 COPIED = 1 << 18  # elements of a copied block
@@ -44,13 +46,13 @@ def count(array: Array, kept: tuple[int, ...], weights: Array | None, threads: i
     if features >= WIDE:  # columns of its own for each worker, if one tile can have all their rows
         columns = max(64, min(strip, features // (4 * workers)))
         found = _layout.tiling(plain, kept, columns, plain.size, fold)
-    if disjoint := found is not None and sum(tile.period for tile in found.tiles) == found.features:
-        return _count_tiles(plain.dtype, found, disjoint, rows, workers)
+        if found is not None and sum(tile.period for tile in found.tiles) == found.features:
+            return _ordered(_count_apart(plain.dtype, found, rows, workers), found)
     share = max(1 << 14, min(SHARE, plain.size // (4 * workers)))
     found = _layout.tiling(plain, kept, strip, share, fold)
     if found is None:
         return _count_blocks(plain, mask, kept, None, workers)
-    return _count_tiles(plain.dtype, found, disjoint, rows, workers)
+    return _ordered(_count_tiles(plain.dtype, found, rows, workers), found)
 
 
 def _weighted_sum(low: Counted, high: Counted) -> Counted:
@@ -86,22 +88,54 @@ def _count_long_weighted(
     )
 
 
-def _count_tiles(dtype: np.dtype[Any], found: _layout.Tiling, disjoint: bool, rows: int, workers: int) -> Counted:
-    """Scan tiles; where they are ``disjoint`` in columns, all workers share one state."""
+def _count_tiles(dtype: np.dtype[Any], found: _layout.Tiling, rows: int, workers: int) -> Counted:
+    """Scan tiles that any worker may take."""
     flat = native(found.flat)
-    kind = kind_of(dtype)
-    shared = State(kind, found.features) if disjoint else None
 
     def work(tiles: Iterator[Tile]) -> State:
-        state = State(kind, found.features, shared)
+        state = State(kind_of(dtype), found.features)
         scanner = Scanner(dtype, state)
         for tile in tiles:
             scanner.add(flat, tile)
         return state
 
-    total = united(_threads.share(work, found.tiles, workers))
-    straight = found.order == tuple(sorted(found.order)) and not any(found.flipped) and -1 not in found.order
-    return total.counted(rows, None if straight else partial(_to_kept_order, found))
+    return united(_threads.share(work, found.tiles, workers)).counted(rows)
+
+
+def _count_apart(dtype: np.dtype[Any], found: _layout.Tiling, rows: int, workers: int) -> Counted:
+    """Scan tiles that have columns of their own, some neighbours at a time: their sums stay in cache."""
+    flat = native(found.flat)
+    whole = Whole(kind_of(dtype), found.features)
+    width = min(GROUP, found.features // (4 * workers))
+    groups = [list(tiles) for _, tiles in groupby(found.tiles, key=lambda tile: tile.feature // width)]
+
+    def work(groups: Iterator[list[Tile]]) -> None:
+        scanners: dict[int, Scanner] = {}
+        for tiles in groups:
+            first, features = tiles[0].feature, sum(tile.period for tile in tiles)
+            if features not in scanners:
+                scanners[features] = Scanner(dtype, State(kind_of(dtype), features))
+            scanner = scanners[features]
+            for tile in tiles:
+                scanner.add(flat, tile._replace(feature=tile.feature - first))
+            whole.put(scanner.state, first)
+            scanner.state.clear()
+
+    _threads.share(work, groups, workers)
+    return whole.counted(rows)
+
+
+def _ordered(counted: Counted, found: _layout.Tiling) -> Counted:
+    """Features from the order in memory to that of the kept axes."""
+    if found.order == tuple(sorted(found.order)) and not any(found.flipped) and -1 not in found.order:
+        return counted
+
+    def sums(old: Sums) -> Sums:
+        limbs = _to_kept_order(found, old.limbs) if len(old.limbs) else np.empty((0, len(missing)), np.int64)
+        return _sums.canonical(old.exponent, limbs)
+
+    missing, posinf, neginf = _to_kept_order(found, np.stack(counted[1:4]))
+    return Counted(counted.rows, missing, posinf, neginf, sums(counted.total), sums(counted.square), None)
 
 
 def _to_kept_order(found: _layout.Tiling, columns: Integers) -> Integers:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -32,8 +31,7 @@ _TINY = np.array([5e-324])
 class State:
     """The sums of one worker while it scans: limbs with deferred carries, and which of their rows are in use."""
 
-    def __init__(self, kind: str, features: int, shared: State | None = None) -> None:
-        self.shared = shared is not None  # with workers that have other columns
+    def __init__(self, kind: str, features: int) -> None:
         self.weighted = kind == "weighted"
         self.rows: Integers
         ranges = RANGES[kind]
@@ -42,7 +40,7 @@ class State:
             layout += [first, 32 * low]
             first += high - low
         self.layout = np.array([*layout, LOWEST[kind]], np.int64)
-        self.rows = np.zeros((first, features), np.int64) if shared is None else shared.rows
+        self.rows = np.zeros((first, features), np.int64)
         self.span = np.array([first, 0, first, 0, first, 0], np.int64)
 
     def limbs(self, side: int) -> tuple[int, Integers]:
@@ -67,30 +65,67 @@ class State:
 
     def add(self, other: State) -> None:
         """Take in the sums of another worker."""
-        if other.rows is not self.rows:
-            self.rows[:COUNTS] += other.rows[:COUNTS]
-            for low, high in other.span.reshape(3, 2):
-                self.rows[low:high] += other.rows[low:high]
+        self.rows[:COUNTS] += other.rows[:COUNTS]
+        for low, high in other.span.reshape(3, 2):
+            self.rows[low:high] += other.rows[low:high]
         self.span[0::2] = np.minimum(self.span[0::2], other.span[0::2])
         self.span[1::2] = np.maximum(self.span[1::2], other.span[1::2])
 
-    def counted(self, rows: int, order: Callable[[Integers], Integers] | None = None) -> Counted:
-        """The sums as values, with their columns put in ``order``."""
-        counts = self.rows[:COUNTS] if order is None else order(self.rows[:COUNTS])
-        missing, posinf, neginf = counts.copy()
+    def clear(self) -> None:
+        """Begin anew."""
+        self.rows[:COUNTS] = 0
+        for low, high in self.span.reshape(3, 2):
+            self.rows[low:high] = 0
+        self.span[0::2], self.span[1::2] = len(self.rows), 0
 
-        def sums(side: int) -> Sums:
-            done = _sums.canonical(*self.limbs(side))
-            if order is None:
-                return done
-            limbs = order(done.limbs) if len(done.limbs) else np.empty((0, len(missing)), np.int64)
-            return _sums.canonical(done.exponent, limbs)
+    def counted(self, rows: int) -> Counted:
+        """The sums as values."""
+        total, square, weight = (_sums.canonical(*self.limbs(side)) for side in range(3))
+        counted = Counted(rows, *self.rows[:COUNTS].copy(), total, square, None)
+        return counted._replace(weight=weight) if self.weighted and weight != as_sums(counted.counts) else counted
 
-        counted = Counted(rows, missing, posinf, neginf, sums(0), sums(1), None)
-        if not self.weighted:
-            return counted
-        weight = sums(2)
-        return counted if weight == as_sums(counted.counts) else counted._replace(weight=weight)
+
+class Whole:
+    """The sums of all features, of which each worker brings some: memory is touched once, where it is needed."""
+
+    def __init__(self, kind: str, features: int) -> None:
+        self.layout = State(kind, 0).layout
+        first, self.first = COUNTS, []
+        for low, high in RANGES[kind][:2]:
+            self.first.append(first)
+            first += high - low + 1  # what `canonical` may need
+        self.rows = np.zeros((first, features), np.int64)
+        self.parts: list[tuple[int, int, int, slice]] = []  # side, rows from and to, columns
+
+    def put(self, state: State, feature: int) -> None:
+        """Take in the sums of the features from this one."""
+        columns = slice(feature, feature + state.rows.shape[1])
+        if state.rows[:COUNTS].any():
+            self.rows[:COUNTS, columns] = state.rows[:COUNTS]
+        for side in range(2):
+            done = _sums.canonical(*state.limbs(side))
+            if len(done.limbs):
+                low = self.first[side] + (done.exponent - int(self.layout[2 * side + 1])) // 32
+                high = low + len(done.limbs)
+                self.rows[low:high, columns] = done.limbs
+                self.parts.append((side, low, high, columns))
+
+    def counted(self, rows: int) -> Counted:
+        """The sums as values."""
+        return Counted(rows, *self.rows[:COUNTS], self._sums(0), self._sums(1), None)
+
+    def _sums(self, side: int) -> Sums:
+        parts = [part[1:] for part in self.parts if part[0] == side]
+        if not parts:
+            return Sums(0, self.rows[:0])
+        low, high = min(part[0] for part in parts), max(part[1] for part in parts)
+        for _, end, columns in parts:
+            if end < high:  # the last limb alone has a sign: the rows above go on with it
+                sign = self.rows[end - 1, columns] >> 32
+                self.rows[end - 1, columns] &= 0xFFFFFFFF
+                self.rows[end : high - 1, columns] = sign & 0xFFFFFFFF
+                self.rows[high - 1, columns] = sign
+        return Sums(int(self.layout[2 * side + 1]) + 32 * (low - self.first[side]), self.rows[low:high])
 
 
 def kind_of(dtype: np.dtype[Any]) -> str:
@@ -154,7 +189,7 @@ class Scanner:
 
     def _saw(self, elements: int) -> None:
         self.seen += elements
-        if self.seen > CARRY and not self.state.shared:  # features that are shared out have few rows
+        if self.seen > CARRY:
             self.state.carry()
             self.seen = elements
 
@@ -207,8 +242,7 @@ class Scanner:
 def united(states: list[State]) -> State:
     if len(states) > 1:  # however many they are, limbs that are below 2**32 add up
         for state in states:
-            if not state.shared:
-                state.carry()
+            state.carry()
     for state in states[1:]:
         states[0].add(state)
     return states[0]

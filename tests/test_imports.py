@@ -183,7 +183,7 @@ def test_integrations_do_not_import_each_other():
 
 
 #: Kernel files may share kernels, downwards: the name of a cache file holds the digest of all of them (`_jit`).
-KERNEL_LEVELS = {"vector": 0, "statistics": 0, "apply": 1, "limbs": 1, "rows": 1}
+KERNEL_LEVELS = {"vector": 0, "apply": 1, "quick": 1, "limbs": 1, "rows": 1, "statistics": 2}
 KERNEL_LEVELS |= {"steps": 2, "lanes": 3, "exact": 4, "weights": 4, "integers": 4, "sparse": 5}
 
 

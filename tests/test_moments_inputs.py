@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from fastnorm import Moments, Normalization
 from fastnorm._layout import RUN, RUNS
+from fastnorm._reduce import GROUP
 
 SHAPES = r"(?i)feature|shape"
 DAMAGE = r"(?i)damage|truncat|checksum|corrupt|short|not "
@@ -41,6 +42,21 @@ def test_features_that_lie_one_after_the_other_are_exact(dtype, shape, axis):
     x = (x if dtype[0] in "fi" else abs(x)).astype(dtype, order="F" if axis == -1 else "C")
     assert_exact(Moments.of(x, axis=axis), naive.moments(x, axis))
     assert_same(Moments.of(x, axis=axis), Moments.of(x, axis=axis, threads=3))
+
+
+@pytest.mark.parametrize(("rows", "dtype", "reach"), [(3, "f4", 60), (67, "f4", 60), (5, "f8", 500), (3, "i8", 30)])
+def test_features_that_lie_side_by_side_are_exact(rows, dtype, reach):
+    """Far more columns than rows, whose magnitudes rise from left to right: sums need other limbs here and there."""
+    features = 2 * GROUP + 77
+    x = generator(rows).normal(size=(rows, features)) * np.exp2(np.linspace(-reach, reach, features))
+    x[:, GROUP + 3] = -abs(x[:, GROUP + 3])  # the sign of a sum below the limbs of others
+    x[:, 5], x[:, ::1000] = -1, 0
+    x = x.astype(dtype)
+    if dtype != "i8":
+        x[0, 3::GROUP], x[1, -1] = np.nan, np.inf
+    assert_exact(Moments.of(x), naive.moments(x))
+    assert_same(Moments.of(x), Moments.of(x, threads=1))
+    assert not Moments.of(np.zeros_like(x)).std.any()
 
 
 def test_a_masked_array_without_a_mask_is_an_array():

@@ -118,8 +118,8 @@ def between(draw, exponent):
     return (2 * significand(draw) + 1) * Fraction(2) ** exponent
 
 
-def hair(draw):
-    return draw.choice((-1, 0, 1)) * Fraction(1, 1 << draw.randint(100, 300))
+def hair(draw, thickest=100):
+    return draw.choice((-1, 0, 1)) * Fraction(1, 1 << draw.randint(thickest, 300))
 
 
 @given(SEEDS)
@@ -143,7 +143,7 @@ def test_means_beside_a_tie_are_correctly_rounded(draw):
         first, second = number(draw, tail + 60), number(draw, tail)
         third = first + second + between(draw, tail - 70)
         means = third, first + between(draw, tail - 60), first + second, second, between(draw, tail)
-        features += [feature(count(draw), draw.choice((-1, 1)) * mean, 1, hair(draw)) for mean in means]
+        features += [feature(count(draw), draw.choice((-1, 1)) * mean, 1, hair(draw, 50)) for mean in means]
     assert_statistics(features)
     assert left_over(state(features)) == []
 
@@ -177,6 +177,14 @@ def test_the_longest_gaps_between_the_parts_of_a_mean():
     features = [(n, total, total * total) for n in PERIODIC[::9] for total in totals]
     assert_statistics(features)
     assert left_over(state(features)) == []
+
+
+@given(SEEDS)
+def test_means_of_160_bits(draw):
+    """Sums whose bits barely fit, or do not, what is looked at first: a tie in each part, broken by the last bits."""
+    top = [1 << 159 | draw.getrandbits(50) << 108 | 1 << 106 | draw.getrandbits(9) << 55 for _ in range(10)]
+    sums = [Fraction(each + (1 << 53) + draw.randrange(1 << 16), 1 << 96) for each in top]
+    assert_statistics([(draw.choice((1, count(draw))), total, total * total) for total in sums])
 
 
 @given(SEEDS)

@@ -104,14 +104,13 @@ def follow(step, blocks, failed, lanes, integers):
 
 
 @inner_kernel
-def add_blocks(x, start, blocks, rows, stride, lanes, period, feature, floats, integers, state, layout, span):
-    """Add blocks of up to 64 rows, one after the other."""
+def add_blocks(x, start, blocks, rows, stride, ahead, lanes, period, feature, floats, integers, state, layout, span):
+    """Add blocks of up to 64 rows, one after the other; what lies ``ahead`` of each is read next."""
     not_inlined()
     narrow = x.itemsize == 4
     wide_scales = part(floats, LANES, LANES)
     wide_sums = part(integers, WIDE_SUMS, FLAGS - WIDE_SUMS)
     flags = part(integers, FLAGS, 2 * LANES)
-    ahead = rows * stride
     done = 0
     while done < blocks:
         here = start + done * rows * stride
@@ -161,17 +160,24 @@ def scan(x, start, outer, step, rows, stride, lanes, period, feature, hop, float
     narrow = x.itemsize == 4
     begin(x, start, rows, stride, lanes, floats, integers)
     size = HALF if stride == lanes and lanes * x.itemsize > 1024 else FULL  # two blocks fit the second-level cache
+    few = rows < 8 * FULL and stride > lanes  # then a tile has all rows of its columns: its neighbour comes next
+    if few:
+        size = (rows - 1) // ((rows - 1) // size + 1) + 1
     blocks, rest = rows // size, rows % size
+    whole = blocks - 1 if few and not rest else blocks
+    ahead = size * stride
     for o in range(outer):
         here = start + o * step
         if hop and o:
             finish(lanes, period, feature, integers, narrow, state, layout, span)
             feature += hop
             begin(x, here, rows, stride, lanes, floats, integers)
-        add_blocks(x, here, blocks, size, stride, lanes, period, feature, floats, integers, state, layout, span)
-        if rest:
-            here += blocks * size * stride
-            add_blocks(x, here, ONE, rest, stride, lanes, period, feature, floats, integers, state, layout, span)
+        add_blocks(x, here, whole, size, stride, ahead, lanes, period, feature, floats, integers, state, layout, span)
+        last = rows - whole * size
+        if last:
+            here += whole * ahead
+            after = lanes - whole * ahead if few else ahead
+            add_blocks(x, here, ONE, last, stride, after, lanes, period, feature, floats, integers, state, layout, span)
     finish(lanes, period, feature, integers, narrow, state, layout, span)
 
 
@@ -204,5 +210,5 @@ def scan_half(
             if fresh:
                 begin(tile, ZERO, count, lanes, lanes, floats, integers)
                 fresh = False
-            add_blocks(tile, ZERO, ONE, count, lanes, lanes, period, feature, floats, integers, state, layout, span)
+            add_blocks(tile, ZERO, ONE, count, lanes, ZERO, lanes, period, feature, floats, integers, state, layout, span)
     finish(lanes, period, feature, integers, tile.itemsize == 4, state, layout, span)
