@@ -81,7 +81,8 @@ class State:
     def counted(self, rows: int) -> Counted:
         """The sums as values."""
         total, square, weight = (_sums.canonical(*self.limbs(side)) for side in range(3))
-        counted = Counted(rows, *self.rows[:COUNTS].copy(), total, square, None)
+        missing, posinf, neginf = self.rows[:COUNTS].copy()
+        counted = Counted(rows, missing, posinf, neginf, total, square, None)
         return counted._replace(weight=weight) if self.weighted and weight != as_sums(counted.counts) else counted
 
 
@@ -112,7 +113,8 @@ class Whole:
 
     def counted(self, rows: int) -> Counted:
         """The sums as values."""
-        return Counted(rows, *self.rows[:COUNTS], self._sums(0), self._sums(1), None)
+        missing, posinf, neginf = self.rows[:COUNTS]
+        return Counted(rows, missing, posinf, neginf, self._sums(0), self._sums(1), None)
 
     def _sums(self, side: int) -> Sums:
         parts = [part[1:] for part in self.parts if part[0] == side]

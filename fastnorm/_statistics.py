@@ -109,25 +109,25 @@ def _nothing(features: int) -> Statistics:
 
 def _by_integers(counted: Counted, which: Features, out: Statistics) -> None:
     """Write the statistics of some features, with Python's integers: clear, and microseconds each."""
-    features, (weights, g), (totals, e), (squares, f) = _integers(counted, which)
-    scaled = out.scaled
-    for j, n, total, square in zip(features, weights, totals, squares, strict=True):
-        out.weight[j] = quotient(n, 1, g)
-        if not n:
-            continue
-        numerator, exponent = _spread(n, g, total, e, square, f)
-        out.mean[j], out.mean_low[j], rest = expansion(total, n, e - g)
-        out.variance[j] = quotient(numerator, n * n, exponent - 2 * g)
-        out.constant[j] = numerator == 0
-        out.std[j] = root(numerator, n * n, exponent - 2 * g)
-        shift = _shift(out.mean[j], out.std[j])
-        scaled.shift[j] = shift
-        if shift:
-            scaled.mean[j], scaled.low[j], scaled.rest[j] = expansion(total, n, e - g + shift)
-            scaled.std[j] = root(numerator, n * n, exponent - 2 * g + 2 * shift)
-        else:
-            scaled.mean[j], scaled.low[j], scaled.rest[j] = out.mean[j], out.mean_low[j], rest
-            scaled.std[j] = out.std[j]
+    _, (weights, g), (totals, e), (squares, f) = _integers(counted, which)
+    features = zip(weights, totals, squares, strict=True)
+    columns = zip(*(_of_feature(n, g, total, e, square, f) for n, total, square in features), strict=True)
+    for values, column in zip((*out[:-1], *out.scaled), columns, strict=True):
+        values[which] = column
+
+
+def _of_feature(n: int, g: int, total: int, e: int, square: int, f: int) -> tuple[float, ...]:
+    """The statistics of one feature in the order of `Statistics`, then what is applied in that of `Scaled`."""
+    if not n:
+        return (0.0, *[math.nan] * 4, False, *[math.nan] * 4, 0)
+    numerator, exponent = _spread(n, g, total, e, square, f)
+    mean, low, rest = expansion(total, n, e - g)
+    variance = quotient(numerator, n * n, exponent - 2 * g)
+    std = root(numerator, n * n, exponent - 2 * g)
+    scaled = mean, low, rest, std
+    if shift := _shift(mean, std):
+        scaled = *expansion(total, n, e - g + shift), root(numerator, n * n, exponent - 2 * g + 2 * shift)
+    return quotient(n, 1, g), mean, low, variance, std, numerator == 0, *scaled, shift
 
 
 def invert(weights: list[int | float], mean: Floats, variance: Floats) -> tuple[Sums, Sums, Sums]:
@@ -159,12 +159,14 @@ def _shift(mean: float, std: float) -> int:
 def expansion(numerator: int, denominator: int, exponent: int) -> tuple[float, float, float]:
     """Return ``numerator / denominator * 2**exponent`` as a sum of three float64, each the nearest to what is left."""
     parts = []
-    left = (numerator, denominator, exponent)
     for _ in range(3):
-        part = quotient(*left)
+        part = quotient(numerator, denominator, exponent)
         parts.append(part)
-        above, below = part.as_integer_ratio()
-        left = _difference(left, (above, below, 0))
+        fraction, place = math.frexp(part)
+        place -= 53
+        low = min(exponent, place)
+        taken = int(math.ldexp(fraction, 53)) * denominator
+        numerator, exponent = (numerator << exponent - low) - (taken << place - low), low
     return parts[0], parts[1], parts[2]
 
 
@@ -207,13 +209,6 @@ def _spread(n: int, g: int, total: int, e: int, square: int, f: int) -> tuple[in
     """n*Q - S**2 as (whole number, exponent)."""
     low = min(g + f, 2 * e)
     return (n * square << g + f - low) - (total * total << 2 * e - low), low
-
-
-def _difference(left: tuple[int, int, int], right: tuple[int, int, int]) -> tuple[int, int, int]:
-    """a/b * 2**c - d/e * 2**f as (numerator, denominator, exponent)."""
-    (a, b, c), (d, e, f) = left, right
-    low = min(c, f)
-    return (a * e << c - low) - (d * b << f - low), b * e, low
 
 
 def quotient(numerator: int, denominator: int, exponent: int) -> float:

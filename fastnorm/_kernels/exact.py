@@ -210,5 +210,7 @@ def scan_half(
             if fresh:
                 begin(tile, ZERO, count, lanes, lanes, floats, integers)
                 fresh = False
-            add_blocks(tile, ZERO, ONE, count, lanes, ZERO, lanes, period, feature, floats, integers, state, layout, span)
+            add_blocks(
+                tile, ZERO, ONE, count, lanes, ZERO, lanes, period, feature, floats, integers, state, layout, span
+            )
     finish(lanes, period, feature, integers, tile.itemsize == 4, state, layout, span)
