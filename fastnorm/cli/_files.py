@@ -14,7 +14,7 @@ import typer
 
 from fastnorm.cli import _options as options
 from fastnorm.cli._app import Partly, command, in_one_line
-from fastnorm.cli._pending import kept, pending_of, progress, state_beside
+from fastnorm.cli._pending import kept, pending_of, progress, settled, state_beside
 from fastnorm.cli._texts import as_data, as_text, shown
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ def normalize(
                 pending_of(state).unlink(missing_ok=True)
             raise
         if state is not None:
-            pending_of(state).replace(state)
+            settled(state)
     files: dict[str, Any] = {"sources": sources, "out": None if out is None else str(out), "state": str(state or use)}
     files["left_out"] = _untouched(sources, layer, {name for name, _ in skipped})
     return _answer(layer, files, skipped, printing)
@@ -161,9 +161,8 @@ def inverse(
 def _alone(state: Path) -> Iterator[None]:
     """Be the only command that makes this state: what is kept beside it belongs to one run."""
     from fastnorm.files._beside import locked
-    from fastnorm.files._errors import writing
 
-    with writing(state), locked(state):
+    with locked(state):
         yield
 
 
