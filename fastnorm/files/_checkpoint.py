@@ -31,7 +31,7 @@ class Checkpoint:
 
     def __init__(self, path: Source | None, question: dict[str, Any]) -> None:
         self.path = None if path is None else Path(path)
-        question = {**question, "region": _arrays.REGION, "version": version()}  # what steps depend on
+        question |= {"region": [_arrays.REGION, _arrays.VIEWED], "version": version()}  # what steps depend on
         self.question = json.loads(json.dumps(question))  # asked otherwise, a scan cannot go on here
         self.finished: list[list[Any]] = []
         self.total: Part | None = None  # of the finished files
