@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import errno
 import hashlib
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnorm import _codec
+from fastnorm import _codec, _disk
 
 FORMAT = "fastnorm state"
 
@@ -24,32 +22,14 @@ def write(path: str | os.PathLike[str], document: dict[str, Any]) -> None:
     """Write ``document`` with format, version and checksum; a crash leaves the earlier file as it was."""
     body = {"format": FORMAT, "version": _codec.VERSION, **document}
     text = json.dumps(body | {"sha256": _digest(body)}, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    target = Path(path)
+    target = Path(os.path.realpath(path))  # a link stays a link
     if target.is_dir():
         raise IsADirectoryError(errno.EISDIR, "is a folder; give the name of a file", str(path))
     if target.exists() and not target.is_file():
         raise OSError(errno.EINVAL, "is no regular file; give the name of a file", str(path))
     if not target.parent.is_dir():
-        raise FileNotFoundError(errno.ENOENT, "there is no such folder; make it first", str(target.parent))
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        mode = target.stat().st_mode & 0o777 if target.exists() else 0o666 & ~_umask()
-        Path(name).chmod(mode)
-        Path(name).replace(target)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            Path(name).unlink()
-        raise
-    if os.name == "posix":  # the new name too must survive a power cut
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        raise FileNotFoundError(errno.ENOENT, f"there is no such folder; make it first: {target.parent}", str(path))
+    _disk.replace(target, text.encode("utf-8"))
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -101,9 +81,3 @@ def _digest(body: dict[str, Any]) -> str:
 
 def _no_number(word: str) -> Any:
     raise ValueError(f"{word} is no number that a state holds")
-
-
-def _umask() -> int:
-    mask = os.umask(0o022)
-    os.umask(mask)
-    return mask

@@ -12,15 +12,15 @@ import warnings
 from contextlib import contextmanager
 from pathlib import Path
 
-import fastnorm.files
+import fastnorm
 from fastnorm.files.npy import Mapped
 from fastnorm.files.zarr import ZarrArray
 
-WATCHED = (str(Path(fastnorm.files.__file__).parent), str(Path(fastnorm.__file__).parent / "state.py"))
+WATCHED = tuple(str(Path(fastnorm.__file__).parent / name) for name in ("files", "state.py", "_disk.py"))
 
 
 class Lines:
-    """Calls ``act(number)`` before each line of fastnorm/files that runs."""
+    """Calls ``act(number)`` before each line that runs of what works on files."""
 
     def __init__(self, act):
         self.count, self.act = 0, act

@@ -51,6 +51,19 @@ def test_adapt_writes_the_state_of_all_files(folder):
     assert {"x.npy", "shards", "0.json", "1.json", "2.json"} == {path.name for path in folder.iterdir()}
 
 
+def test_a_state_that_is_a_link_stays_one(folder):
+    """The file that it leads to is written, by `adapt` and by `normalize`, and nothing else."""
+    Path("far").mkdir()
+    Path("s.json").symlink_to("far/state.json")
+    for words in (["adapt", "x.npy", "--out"], ["normalize", "x.npy", "--out", "z.npy", "--state"]):
+        ok(*words, "s.json", "--quiet", "--force")
+        assert Path("s.json").is_symlink()
+        assert Moments.of(X) == Normalization.load("far/state.json").moments
+        Path("far/state.json").unlink()
+    assert {"x.npy", "shards", "z.npy", "s.json", "far"} == {path.name for path in folder.iterdir()}
+    assert [] == list(Path("far").iterdir())
+
+
 def test_axes_are_said_in_words(folder):
     """--axis takes what `Normalization` takes."""
     for text, axis in (("-1", -1), ("0", 0), ("none", None), ("0,1", (0, 1)), ("(1,)", 1)):

@@ -24,6 +24,7 @@ def folder(in_memory):
 def small_regions(monkeypatch):
     """Regions of 240 bytes: ten rows, four regions."""
     monkeypatch.setattr(_arrays, "REGION", 240)
+    monkeypatch.setattr(_arrays, "VIEWED", 1)
 
 
 @pytest.fixture

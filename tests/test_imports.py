@@ -20,7 +20,7 @@ PACKAGE = ROOT / "fastnorm"
 # A room is a module or a folder of fastnorm/. A new one gets its level here and its line in
 # docs/contributing.md.
 LEVELS = {
-    **dict.fromkeys(("_jit", "_threads", "_version"), 0),
+    **dict.fromkeys(("_disk", "_jit", "_threads", "_version"), 0),
     **dict.fromkeys(("_layout", "_kernels"), 1),
     **dict.fromkeys(("_sums", "_counted", "_scan"), 2),
     **dict.fromkeys(("_reduce", "_apply", "_sparse"), 3),

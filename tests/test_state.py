@@ -5,12 +5,14 @@ import json
 import math
 import os
 import pickle
+import signal
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import strategies as arrays
+from crashes import before_each_call, error_of, forked, in_child
 from hypothesis import given
 from hypothesis import strategies as st
 from processes import GUARD, run_python
@@ -111,8 +113,11 @@ def only(folder, *names):
 
 def test_saving_where_nothing_can_be_saved_leaves_nothing(tmp_path):
     """A folder that is missing, or a name that is a folder: an error, and no file is left."""
-    with pytest.raises(FileNotFoundError):
-        LAYERS["plain"].save(tmp_path / "missing" / "state.json")
+    missing = tmp_path / "missing" / "state.json"
+    with pytest.raises(
+        FileNotFoundError, match=f"there is no such folder; make it first: {missing.parent}: '{missing}'"
+    ):
+        LAYERS["plain"].save(missing)
     assert only(tmp_path)
     (tmp_path / "folder").mkdir()
     with pytest.raises(OSError, match="is a folder"):
@@ -143,21 +148,88 @@ FULL = """
     try:
         layer.save(path)
     except OSError as error:
-        print(type(error).__name__)
+        print(error.filename, error.strerror)
 """
 
 
 def test_a_full_disk_leaves_the_old_file_and_no_other(tmp_path):
-    """When a write fails half-way, the earlier file is as it was and the temporary one is gone."""
+    """When a write fails half-way, the error names the file and a cure; the earlier one is as it was."""
     path, big = tmp_path / "state.json", tmp_path / "big.json"
     LAYERS["plain"].save(path)
     before = path.read_bytes()
     layer_of(np.random.default_rng(3).normal(size=(3, 200))).save(big)
-    assert ["OSError"] == run_python(FULL, str(path), str(big))
+    why = "File too large; raise the limit of file sizes (ulimit -f), then repeat the call"
+    assert [str(path), *why.split()] == run_python(FULL, str(path), str(big))
     assert before == path.read_bytes()
     assert only(tmp_path, "state.json", "big.json")
-    assert ["OSError"] == run_python(FULL, str(tmp_path / "new.json"), str(big))
+    assert [str(tmp_path / "new.json"), *why.split()] == run_python(FULL, str(tmp_path / "new.json"), str(big))
     assert only(tmp_path, "state.json", "big.json")
+
+
+@pytest.mark.posix
+def test_a_folder_that_may_not_be_written_is_an_error_about_the_file(in_memory):
+    """With its name and a cure, not that of the hidden file which would have become it."""
+    path = in_memory / "state.json"
+    in_memory.chmod(0o555)
+
+    def work():
+        if os.geteuid() == 0:
+            os.setuid(65534)  # nobody: root may write everywhere
+        error = error_of(lambda: LAYERS["plain"].save(path))
+        assert isinstance(error, PermissionError)
+        assert str(path) == error.filename
+        assert "; get the permission for it" in error.strerror
+
+    assert 0 == in_child(work)
+    assert only(in_memory)
+
+
+@pytest.mark.posix
+def test_what_a_killed_save_left_goes_with_the_next(tmp_path):
+    """The half-written file of a dead process is removed, and that of a living one stays until it is done."""
+    path = tmp_path / "state.json"
+    (ready, at_work), (wait, go) = os.pipe(), os.pipe()
+
+    def held(name, arguments):
+        if name == "replace":
+            os.write(at_work, b"!")
+            os.read(wait, 1)
+
+    def work():
+        with before_each_call(held):
+            LAYERS["fixed"].save(path)
+
+    for lives in (False, True):
+        child = forked(work)
+        os.read(ready, 1)
+        if not lives:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        assert 1 + lives == len(list(tmp_path.iterdir()))
+        LAYERS["plain"].save(path)
+        assert 1 + lives == len(list(tmp_path.iterdir()))
+        assert state(LAYERS["plain"]) == state(Normalization.load(path))
+    os.write(go, b"!")
+    assert 0 == os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert only(tmp_path, "state.json")
+    assert state(LAYERS["fixed"]) == state(Normalization.load(path))
+    for end in (ready, at_work, wait, go):
+        os.close(end)
+
+
+@pytest.mark.posix
+def test_saving_to_a_link_writes_the_file_it_leads_to(tmp_path):
+    """The link stays one, whether its file is there yet or not, and nothing else lies in either folder."""
+    (tmp_path / "far").mkdir()
+    link, file = tmp_path / "link.json", tmp_path / "far" / "state.json"
+    link.symlink_to(Path("far") / "state.json")
+    for name in ("plain", "fixed"):
+        LAYERS[name].save(link)
+        assert link.is_symlink()
+        assert not file.is_symlink()
+        assert state(LAYERS[name]) == state(Normalization.load(file))
+    assert only(tmp_path, "far", "link.json")
+    assert only(tmp_path / "far", "state.json")
 
 
 KILLED = """

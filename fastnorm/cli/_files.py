@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from fastnorm.cli import _options as options
-from fastnorm.cli._app import Partly, command, in_one_line
-from fastnorm.cli._pending import kept, pending_of, progress, state_beside
-from fastnorm.cli._texts import as_data, as_text, shown
+from fastnorm.cli._app import Partly, command
+from fastnorm.cli._pending import kept, pending_of, progress, settled, state_beside
+from fastnorm.cli._texts import answer, plan, untouched
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,16 +39,17 @@ def adapt(
 
     A scan that is stopped goes on when the same command is given again.
     """
+    from fastnorm.files._beside import locked
     from fastnorm.files._destination import check_destination
 
     check_destination(out, *_local(sources), overwrite=printing.force)
     how, settings = reading.how(), learning.settings()
     if run.dry_run:
-        return _plan(sources, how, f"adapt, and write the state to {out}", printing)
-    with _alone(out):
+        return plan(sources, how, f"adapt, and write the state to {out}", printing)
+    with locked(out):  # what is kept beside it belongs to one command
         layer, skipped = _adapted(sources, out, how | settings, run, printing)
         layer.save(out)
-    return _answer(layer, {"sources": sources, "state": str(out)}, skipped, printing)
+    return answer(layer, {"sources": sources, "state": str(out)}, skipped, printing)
 
 
 @command("Example: fastnorm normalize weather.csv --out normalized.csv --columns temp,humid")
@@ -95,36 +95,16 @@ def normalize(
     if run.dry_run:
         if target.in_place:
             _changeable(sources, how, run, again=True, dtype=None if given is None else given.dtype)
-        return _plan(sources, how, f"normalize into {out}" if out else "normalize in place", printing)
-    with nullcontext() if state is None else _alone(state):
-        skipped: options.Skipped = []
-        if given is not None:
-            layer = given
-        else:
-            assert state is not None
-            # The data of a run that was stopped are not what they were.
-            stopped = kept(sources, state, how, settings) if target.in_place else None
-            if stopped is None:
-                if target.in_place:  # what is normalized is what is learned from
-                    sources, skipped = _changeable(sources, how, run, again=target.again)
-                layer, bad = _adapted(sources, state, how | settings, run, printing)
-                skipped += bad
-                layer.save(pending_of(state))
-                if target.in_place:
-                    sources = [name for name in sources if name not in {name for name, _ in bad}]
-            else:
-                layer = stopped
-        try:
-            _write(layer, sources, target, how, skipped, run, printing)
-        except BaseException:
-            if state is not None and (not target.in_place or progress(layer, sources, how) <= {"none"}):
-                pending_of(state).unlink(missing_ok=True)
-            raise
-        if state is not None:
-            pending_of(state).replace(state)
+        return plan(sources, how, f"normalize into {out}" if out else "normalize in place", printing)
+    if given is None:
+        assert state is not None
+        layer, sources, skipped = _learned_and_written(sources, state, target, how, settings, run, printing)
+    else:
+        layer, skipped = given, options.Skipped()
+        _write(layer, sources, target, how, skipped, run, printing)
     files: dict[str, Any] = {"sources": sources, "out": None if out is None else str(out), "state": str(state or use)}
-    files["left_out"] = _untouched(sources, layer, {name for name, _ in skipped})
-    return _answer(layer, files, skipped, printing)
+    files["left_out"] = untouched(sources, layer, {name for name, _ in skipped})
+    return answer(layer, files, skipped, printing)
 
 
 @command("Example: fastnorm inverse normalized.csv --state weather.fastnorm.json --out weather-again.csv")
@@ -147,24 +127,60 @@ def inverse(
         planned(list(sources), out, FilesReading(**how), overwrite=printing.force)
         if target.in_place:
             _changeable(sources, how, run, again=True, dtype=layer.dtype)
-        return _plan(sources, how, f"turn back into {out}" if out else "turn back in place", printing)
+        return plan(sources, how, f"turn back into {out}" if out else "turn back in place", printing)
     skipped: options.Skipped = []
     _write(layer, sources, target, how, skipped, run, printing, inverse=True)
     files = {"sources": sources, "out": None if out is None else str(out), "state": str(state)}
-    return _answer(layer, files, skipped, printing)
+    return answer(layer, files, skipped, printing)
 
 
 # What they share.
 
 
-@contextmanager
-def _alone(state: Path) -> Iterator[None]:
-    """Be the only command that makes this state: what is kept beside it belongs to one run."""
+def _learned_and_written(
+    sources: list[str],
+    state: Path,
+    target: options.Target,
+    how: dict[str, Any],
+    settings: dict[str, Any],
+    run: options.Run,
+    printing: options.Printing,
+) -> tuple[Normalization, list[str], options.Skipped]:
+    """Adapt, normalize, then put the state in its place; the files that were meant, and those that were left out."""
     from fastnorm.files._beside import locked
-    from fastnorm.files._errors import writing
 
-    with writing(state), locked(state):
-        yield
+    with locked(state):  # what is kept beside it belongs to one command
+        layer, sources, skipped = _learned(sources, state, target, how, settings, run, printing)
+        try:
+            _write(layer, sources, target, how, skipped, run, printing)
+        except BaseException:
+            if not target.in_place or progress(layer, sources, how) <= {"none"}:
+                pending_of(state).unlink(missing_ok=True)
+            raise
+        settled(state)
+    return layer, sources, skipped
+
+
+def _learned(
+    sources: list[str],
+    state: Path,
+    target: options.Target,
+    how: dict[str, Any],
+    settings: dict[str, Any],
+    run: options.Run,
+    printing: options.Printing,
+) -> tuple[Normalization, list[str], options.Skipped]:
+    """What the files teach, kept beside the state until they are written."""
+    if target.in_place and (stopped := kept(sources, state, how, settings)) is not None:
+        return stopped, sources, []  # the data of a run that was stopped are not what they were
+    skipped: options.Skipped = []
+    if target.in_place:  # what is normalized is what is learned from
+        sources, skipped = _changeable(sources, how, run, again=target.again)
+    layer, bad = _adapted(sources, state, how | settings, run, printing)
+    if target.in_place:
+        sources = [name for name in sources if name not in {name for name, _ in bad}]
+    layer.save(pending_of(state))
+    return layer, sources, skipped + bad
 
 
 def _check_not_done(sources: Sequence[str], state: Path, how: dict[str, Any]) -> None:
@@ -274,54 +290,3 @@ def _at_most(threads: int | None) -> Iterator[None]:
         os.environ.pop(_THREADS, None)
         if before is not None:
             os.environ[_THREADS] = before
-
-
-def _plan(sources: Sequence[str], how: dict[str, Any], what: str, printing: options.Printing) -> str:
-    """What would be done with which files."""
-    from fastnorm.files._formats import format_of
-    from fastnorm.files._open import Reading
-    from fastnorm.files._shards import shards
-
-    places = [shard.place for shard in shards(list(sources))]
-    Reading(**how).check(places)
-    kinds = ["raw" if how["raw"] else format_of(place) for place in places]
-    found = [
-        {"file": place.name, "format": kind, "bytes": place.size()} for place, kind in zip(places, kinds, strict=True)
-    ]
-    if printing.as_json:
-        return json.dumps({"would": what, "files": found}, indent=2)
-    lines = [f"{item['bytes']:>16,} bytes  {item['format']:<12} {item['file']}" for item in found]
-    return "\n".join([f"Would {what}:", *lines])
-
-
-def _untouched(sources: Sequence[str], layer: Normalization, bad: set[str]) -> list[str]:
-    """The columns of the first table that could be read which are no features."""
-    from fastnorm.files._formats import TABLES, format_of
-    from fastnorm.files._shards import shards
-    from fastnorm.files._tables import open_table
-
-    if layer.feature_names is None:
-        return []
-    for place in (shard.place for shard in shards(list(sources))):
-        if place.name not in bad and format_of(place) in TABLES:
-            with open_table(place, layer.feature_names) as table:
-                return [name for name in table.names if name not in table.columns]
-    return []
-
-
-def _answer(
-    layer: Normalization, files: dict[str, Any], skipped: options.Skipped, printing: options.Printing
-) -> str | Partly:
-    lines = [f"Left out: {in_one_line(error)}" for _, error in skipped]
-    if printing.as_json:
-        left = [{"file": name, "error": in_one_line(error)} for name, error in skipped]
-        text = json.dumps({**files, "skipped": left, **as_data(layer)}, indent=2)
-    elif printing.quiet:
-        text = "\n".join(lines)
-    else:
-        if "left_out" in files:
-            lines.append(f"Left as they were: {', '.join(map(shown, files['left_out'])) or 'none'}")
-        words = {"out": "Normalized data:   ", "state": "State file:        "}
-        lines += [word + files[name] for name, word in words.items() if files.get(name)]
-        text = "\n".join([as_text(layer), "", *lines])
-    return Partly(text) if skipped else text

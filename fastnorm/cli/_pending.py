@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,13 @@ if TYPE_CHECKING:
 
 def pending_of(state: Path) -> Path:
     """Where the state lies while the data are written: a run that is stopped does not adapt once more."""
+    state = Path(os.path.realpath(state))
     return state.with_name(f".{state.name}.pending")
+
+
+def settled(state: Path) -> None:
+    """The data are written: put the state in its place, of which a link stays a link."""
+    pending_of(state).replace(os.path.realpath(state))
 
 
 def state_beside(target: Path) -> Path:
@@ -79,6 +86,6 @@ def settle(recovered: Sequence[str]) -> list[str]:
         if not (pending := pending_of(state)).exists() or state.exists():
             continue
         if progress(Normalization.load(pending), [str(source)], {}) == {"done"}:
-            pending.replace(state)
+            settled(state)
             found.append(str(state))
     return found

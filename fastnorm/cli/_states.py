@@ -57,7 +57,6 @@ def merge(
 ) -> str:
     """Add up what several states have learned, each from rows of its own, exactly."""
     from fastnorm.files._destination import check_destination
-    from fastnorm.files._errors import writing
     from fastnorm.files._place import Place
     from fastnorm.normalization import Normalization
 
@@ -70,8 +69,7 @@ def merge(
             layer.merge(Normalization.load(state))
         except ValueError as error:
             raise ValueError(f"{state}: {error}") from error
-    with writing(out):
-        layer.save(out)
+    layer.save(out)
     if printing.as_json:
         return json.dumps({"states": list(map(str, states)), "state": str(out), **as_data(layer)}, indent=2)
     return "" if printing.quiet else f"{as_text(layer)}\n\nState file: {out}"

@@ -15,6 +15,7 @@ from fastnorm import _layout
 Region = tuple[slice, ...]
 
 REGION = 1 << 25  # bytes that are read, changed and written at once: far above the cost of a call; three are in memory
+VIEWED = 4  # times as many, where they are a view of the file that is only read: workers wait for each other less often
 WIDEST = 1 << 32  # bytes of one row
 
 
@@ -47,6 +48,10 @@ class ArrayFile(ABC):
     def nbytes(self) -> int:
         """Bytes of the values."""
         return math.prod(self.shape) * self.dtype.itemsize
+
+    def is_view(self, region: Region) -> bool:  # noqa: ARG002
+        """Whether reading a region copies nothing."""
+        return False
 
     @abstractmethod
     def read(self, region: Region) -> NDArray[Any]:
@@ -89,8 +94,8 @@ def chosen(name: str, key: str | None, found: Collection[str]) -> str:
     raise ValueError(f"{name} holds no array {key!r}, but {listed}; name one of these with key= (--key)")
 
 
-def regions(file: ArrayFile, axis: int | tuple[int, ...] | None) -> Iterator[Region]:
-    """Cut an array along the axes that are reduced, at the borders of chunks, into parts of about ``REGION`` bytes.
+def regions(file: ArrayFile, axis: int | tuple[int, ...] | None, times: int = 1) -> Iterator[Region]:
+    """Cut an array along the axes that are reduced, at the borders of chunks, into about ``times * REGION`` bytes each.
 
     Chunks of which a row takes more than that are cut as well, and read several times.
 
@@ -112,9 +117,9 @@ def regions(file: ArrayFile, axis: int | tuple[int, ...] | None) -> Iterator[Reg
         )
     steps = [max(1, min(grid[index], file.shape[index])) for index in reduced]
     for place, step in enumerate(steps):
-        steps[place] = max(1, min(step, REGION * step // (whole * math.prod(steps))))
+        steps[place] = max(1, min(step, times * REGION * step // (whole * math.prod(steps))))
     units = [-(-file.shape[index] // step) for index, step in zip(reduced, steps, strict=True)]
-    most = max(1, REGION // (whole * math.prod(steps)))
+    most = max(1, times * REGION // (whole * math.prod(steps)))
     for ranges in _layout.ranges(tuple(units), most):
         found = [slice(0, n) for n in file.shape]
         for index, step, part in zip(reduced, steps, ranges, strict=True):

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import errno
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-try:
-    import fcntl
-except ImportError:  # Windows: a second process is not noticed
-    fcntl = None  # type: ignore[assignment]
+from fastnorm._disk import cured, lies_at, lock
 
 
 def beside(target: Path, word: str) -> Path:
@@ -40,30 +36,17 @@ def locked(target: Path) -> Iterator[None]:
 
 def _lock(path: Path, target: Path) -> IO[bytes]:
     while True:
-        lock = path.open("ab")
         try:
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if path.exists() and os.path.samestat(os.fstat(lock.fileno()), path.stat()):
-                return lock
-        except BlockingIOError:
-            lock.close()
+            file = path.open("ab")
+        except OSError as error:
+            raise cured(error, target) from error
+        if not lock(file):
+            file.close()
             text = "is being written by another process; wait until that has ended"
-            raise BlockingIOError(errno.EWOULDBLOCK, text, str(target)) from None
-        except BaseException:
-            lock.close()
-            raise
-        lock.close()
-
-
-def sync_folder(folder: Path) -> None:
-    """Return when the names in a folder are on the disk."""
-    if os.name == "posix":
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
+            raise BlockingIOError(errno.EWOULDBLOCK, text, str(target))
+        if lies_at(file, path):
+            return file
+        file.close()
 
 
 def remove(path: Path) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 from fastnorm import state
 from fastnorm._version import version
 from fastnorm.files import _arrays
-from fastnorm.files._errors import writing
 from fastnorm.files._part import Part
 from fastnorm.files._place import Place, Source
 from fastnorm.files._shards import Shard
@@ -32,7 +31,7 @@ class Checkpoint:
 
     def __init__(self, path: Source | None, question: dict[str, Any]) -> None:
         self.path = None if path is None else Path(path)
-        question = {**question, "region": _arrays.REGION, "version": version()}  # what steps depend on
+        question |= {"region": [_arrays.REGION, _arrays.VIEWED], "version": version()}  # what steps depend on
         self.question = json.loads(json.dumps(question))  # asked otherwise, a scan cannot go on here
         self.finished: list[list[Any]] = []
         self.total: Part | None = None  # of the finished files
@@ -119,8 +118,7 @@ class Checkpoint:
             return
         document = {name: getattr(self, name) for name in ("question", "finished", "working", "steps")}
         parts = {name: part and part.pack() for name, part in (("total", self.total), ("part", self.part))}
-        with writing(self.path):
-            state.write(self.path, {"class": "Checkpoint", **document, **parts})
+        state.write(self.path, {"class": "Checkpoint", **document, **parts})
         self._saved = time.monotonic()
 
     def remove(self) -> None:

@@ -2,27 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from fastnorm._disk import DISK, cured
 from fastnorm.files._place import Place
-
-#: Errors that only writing meets, with what to do.
-_WRITING = {
-    errno.ENOSPC: "make room, then repeat the call",
-    errno.EDQUOT: "make room, then repeat the call",
-    errno.EFBIG: "raise the limit of file sizes (ulimit -f), then repeat the call",
-    errno.EROFS: "name another place for the result",
-}
-#: Errors of the disk, that every further file would meet as well.
-DISK = _WRITING | {errno.EIO: "check the disk, then repeat the call"}
-_CURES = DISK | {
-    errno.EACCES: "get the permission for it, or name another place",
-    errno.EPERM: "get the permission for it, or name another place",
-    errno.ENOENT: "bring it back, then repeat the call",
-}
 
 
 def named_error(place: Place, error: Exception) -> Exception:
@@ -33,25 +18,6 @@ def named_error(place: Place, error: Exception) -> Exception:
         return error
     kind = ValueError if isinstance(error, UnicodeError) else type(error)
     return kind(f"{place.name}: {error}")
-
-
-def cured(error: OSError, name: object) -> OSError:
-    """The error about the file ``name``, with the cure where one is known."""
-    cure = _CURES.get(error.errno or 0)
-    if cure is None or cure in str(error):
-        return error
-    return OSError(error.errno, f"{error.strerror}; {cure}", str(name))
-
-
-@contextmanager
-def writing(target: object) -> Iterator[None]:
-    """What finds no room in the block is an error about ``target``, and not about what is read for it."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _WRITING:
-            raise
-        raise cured(error, target) from error
 
 
 def is_of_disk(error: Exception) -> bool:

@@ -24,7 +24,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fastnorm import state
-from fastnorm.files._beside import beside, remove, sync_folder
+from fastnorm._disk import sync_folder
+from fastnorm.files._beside import beside, remove
 from fastnorm.files._place import Place, install
 
 HEX = 32  # characters of a digest

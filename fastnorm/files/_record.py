@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from fastnorm import state
+from fastnorm._disk import sync_folder
 from fastnorm.files._arrays import ArrayFile, Region
-from fastnorm.files._beside import beside, sync_folder
+from fastnorm.files._beside import beside
 from fastnorm.files._journal import Journal, digest
 
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fastnorm.files._beside import beside, locked, remove, sync_folder
-from fastnorm.files._errors import writing
+from fastnorm._disk import sync_folder, writing
+from fastnorm.files._beside import beside, locked, remove
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from itertools import islice
 from typing import Any, NamedTuple
 
+from fastnorm.files import _arrays
 from fastnorm.files._ahead import ahead
 from fastnorm.files._arrays import ArrayFile, regions
 from fastnorm.files._formats import TABLES, format_of
@@ -39,7 +40,9 @@ def steps(place: Place, axis: Axis, reading: Reading, done: int = 0) -> Iterator
 
 
 def _array_steps(file: ArrayFile, axis: Axis, done: int) -> Generator[Step, None, None]:
-    todo = islice(regions(file, axis), done, None)
+    views = all(map(file.is_view, islice(regions(file, axis, _arrays.VIEWED), 1)))
+    times = _arrays.VIEWED if views else 1
+    todo = islice(regions(file, axis, times), done, None)
     for region, data in ahead((region, file.read(region)) for region in todo):
         yield Step(data, data.nbytes)
         file.done(region)

@@ -53,6 +53,10 @@ class Mapped(ArrayFile):
         self._start = byte_bounds(flat)[0]
         self.array = flat[offset - start :].view(dtype).reshape(shape, order="F" if order == "F" else "C")
 
+    def is_view(self, region: Region) -> bool:
+        """Whether a region lies together."""
+        return _lies_together(self.array[region])
+
     def read(self, region: Region) -> NDArray[Any]:
         """A view of the file, or a copy where the region does not lie together."""
         part: NDArray[Any] = self.array[region]

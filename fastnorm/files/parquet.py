@@ -43,7 +43,7 @@ class ParquetTable(TableFile):
     def read(self, names: Sequence[str], done: int) -> Generator[Any, None, None]:
         """Tables of at most half of ``REGION`` bytes of numbers: to unpack them takes as much again."""
         file, columns = self._file, list(names)
-        rows = max(1, _arrays.REGION // (16 * len(columns)))
+        rows = max(1, _arrays.REGION // (2 * sum(_width(self.schema.field(name).type) for name in columns)))
         if not file.metadata.num_rows and not done:
             yield self.schema.empty_table().select(columns)
         for groups in self._runs(rows):
@@ -79,6 +79,11 @@ class ParquetTable(TableFile):
         """Let go of the file."""
         self._file.close(force=True)
         self._raw.close()
+
+
+def _width(kind: Any) -> int:
+    """Bytes of a number; z-scores of the shortest take as many."""
+    return 4 if pa.types.is_primitive(kind) and kind.bit_width <= 32 else 8
 
 
 class ParquetWriter(TableWriter):
