@@ -9,8 +9,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnorm import _layout, _threads
-from fastnorm._layout import Array, Block, Tile
+from fastnorm import _threads, _tiles
+from fastnorm._layout import Array
+from fastnorm._tiles import Block, Tile
 
 Floats = NDArray[np.float64]
 
@@ -63,7 +64,7 @@ def run(
     found = None
     if _direct(x, out, affine, direction):
         share = max(1 << 12, min(SHARE, x.size // (4 * workers)))
-        found = _layout.tiling(x, kept, STRIP, share, FOLD)
+        found = _tiles.tiling(x, kept, STRIP, share, FOLD)
     with _threads.uninterrupted():
         if found is None:
             _run_blocks(x, out, kept, affine, direction, workers)
@@ -145,7 +146,7 @@ def _run_tiles(
     affine: Affine,
     direction: Direction,
     workers: int,
-    found: _layout.Tiling,
+    found: _tiles.Tiling,
 ) -> None:
     in_place = x is out or (x.ctypes.data == out.ctypes.data and x.dtype == out.dtype)
     long = x.dtype.kind in "iu" and x.dtype.itemsize == 8
@@ -159,8 +160,8 @@ def _run_tiles(
         complete.append(affine.rest)
         bias = (2.0**64 if x.dtype.kind == "u" else 0.0,)
         source = found.flat.view(np.int64)
-    parameters = [_layout.to_memory_order(values.reshape(lengths), found, kept) for values in complete]
-    target = _layout.writeable_flat(out, found)
+    parameters = [_tiles.to_memory_order(values.reshape(lengths), found, kept) for values in complete]
+    target = _tiles.writeable_flat(out, found)
 
     def work(tiles: Iterator[Tile]) -> None:
         lanes: dict[tuple[int, int, int], list[Floats]] = {}
@@ -205,7 +206,7 @@ def _run_blocks(
     inverted = _multiplies(out, direction)
     kernel, count = _kernel(direction, affine, not inverted, False)
     parameters = _complete(affine, count, inverted)
-    jobs = _layout.blocks(lengths, kept_lengths, min(features, COPIED // 16), COPIED)
+    jobs = _tiles.blocks(lengths, kept_lengths, min(features, COPIED // 16), COPIED)
 
     def work(items: Iterator[Block]) -> None:
         scratch, singles = np.empty(0), np.empty(0, np.float32)

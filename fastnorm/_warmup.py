@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from fastnorm import _sparse
-from fastnorm._layout import RUN, RUNS
 from fastnorm._statistics import MANY
+from fastnorm._tiles import RUN, RUNS
 from fastnorm.normalization import Normalization
 
 DTYPES = (

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastnorm import Moments, Normalization
-from fastnorm._layout import RUN, RUNS
+from fastnorm._tiles import RUN, RUNS
 
 SHAPES = r"(?i)feature|shape"
 DAMAGE = r"(?i)damage|truncat|checksum|corrupt|short|not "

@@ -26,7 +26,7 @@ from places import (
 from scores import FEW, result_dtype
 
 from fastnorm import Normalization
-from fastnorm._layout import RUN, RUNS
+from fastnorm._tiles import RUN, RUNS
 
 
 @given(adapted())
