@@ -9,8 +9,9 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnorm import _layout, _threads
-from fastnorm._layout import Array, Block, Tile
+from fastnorm import _threads, _tiles
+from fastnorm._layout import Array
+from fastnorm._tiles import Block, Tile
 
 Floats = NDArray[np.float64]
 
@@ -18,6 +19,7 @@ STRIP = 1024  # lanes of a tile: their parameters stay in the first-level cache
 FOLD = 256  # lanes that narrow rows are put together to
 SHARE = 1 << 20  # elements of a unit of work
 SMALL = 1 << 15  # elements below which threads cost more than they give
+FOURS = 16  # rows at each of four places from which it pays to work there at once
 COPIED = 1 << 16  # elements of a copied block
 # What kernels read and write where it lies; anything else goes by way of a float64 tile.
 _PAIRS = {
@@ -46,6 +48,7 @@ class Affine(NamedTuple):
 
 
 Direction = Literal["forward", "inverse"]
+Way = Literal["", "_in_place", "_in_fours"]  # of kernels: into another array, in place, in place four rows at once
 
 
 def run(
@@ -63,7 +66,7 @@ def run(
     found = None
     if _direct(x, out, affine, direction):
         share = max(1 << 12, min(SHARE, x.size // (4 * workers)))
-        found = _layout.tiling(x, kept, STRIP, share, FOLD)
+        found = _tiles.tiling(x, kept, STRIP, share, FOLD)
     with _threads.uninterrupted():
         if found is None:
             _run_blocks(x, out, kept, affine, direction, workers)
@@ -75,8 +78,8 @@ def small(affine: Affine) -> Callable[[Array], None] | None:
     """A function that transforms a few contiguous rows in place by one kernel call, which Ctrl-C cannot split."""
     if _is_shifted(affine):
         return None
-    kernel, count = _kernel("forward", affine, True, False)
-    double, single = (_complete(affine, count, inverted) for inverted in (False, True))
+    kernel = _kernel("forward", affine, "_in_place")
+    double, single = (_parameters(affine, inverted) for inverted in (False, True))
 
     def transform(x: Array) -> None:
         rows, lanes = x.shape
@@ -109,26 +112,21 @@ def _is_shifted(affine: Affine) -> bool:
     return bool(affine.shift.any())
 
 
-def _kernel(
-    direction: Direction, affine: Affine, in_place: bool, long: bool, runs: bool = False
-) -> tuple[Callable[..., None], int]:
-    """The kernel, for tiles or for ``runs``, and how many parameters it takes."""
+def _kernel(direction: Direction, affine: Affine, way: Way, long: bool = False) -> Callable[..., None]:
     from fastnorm._kernels import apply as kernels
 
-    if long:
-        return (kernels.standardize_long_runs if runs else kernels.standardize_long), 3
-    simple = direction == "forward" and affine.gamma is None
-    name = "restore" if direction == "inverse" else "standardize" if simple else "affine"
-    return getattr(kernels, name + "_runs" * runs + "_in_place" * in_place), 3 if simple else 5
+    verb = "restore" if direction == "inverse" else "standardize_long" if long else "standardize"
+    kernel: Callable[..., None] = getattr(kernels, "affine_" * (affine.gamma is not None) + verb + way)
+    return kernel
 
 
-def _complete(affine: Affine, count: int, inverted: bool) -> list[Floats]:
-    """The parameters as arrays, with 1 / scale where asked for, and gamma 1 and beta 0 where there are none."""
+def _parameters(affine: Affine, inverted: bool) -> list[Floats]:
+    """The parameters of the kernels, with 1 / scale where asked for."""
     with np.errstate(divide="ignore"):  # epsilon may be 0
         scale = 1.0 / affine.scale if inverted else affine.scale
-    gamma = np.ones_like(affine.mean) if affine.gamma is None else affine.gamma
-    beta = np.zeros_like(affine.mean) if affine.beta is None else affine.beta
-    return [_frozen(values) for values in (affine.mean, affine.low, scale, gamma, beta)[:count]]
+    return [
+        _frozen(values) for values in (affine.mean, affine.low, scale, affine.gamma, affine.beta) if values is not None
+    ]
 
 
 def _frozen(values: Floats) -> Floats:
@@ -145,43 +143,44 @@ def _run_tiles(
     affine: Affine,
     direction: Direction,
     workers: int,
-    found: _layout.Tiling,
+    found: _tiles.Tiling,
 ) -> None:
     in_place = x is out or (x.ctypes.data == out.ctypes.data and x.dtype == out.dtype)
     long = x.dtype.kind in "iu" and x.dtype.itemsize == 8
-    kernel, count = _kernel(direction, affine, in_place, long)
-    over_runs, _ = _kernel(direction, affine, in_place, long, runs=True)
+    kernel = _kernel(direction, affine, "_in_place" if in_place else "", long)
+    in_fours = _kernel(direction, affine, "_in_fours") if in_place else None
     lengths = [x.shape[axis] for axis in kept]
-    complete = _complete(affine, count, _multiplies(out, direction))
+    given = _parameters(affine, _multiplies(out, direction))
     bias: tuple[float, ...] = ()
     source = found.flat.view(np.uint8) if x.dtype.kind == "b" else found.flat
     if long:
-        complete.append(affine.rest)
+        given.append(affine.rest)
         bias = (2.0**64 if x.dtype.kind == "u" else 0.0,)
         source = found.flat.view(np.int64)
-    parameters = [_layout.to_memory_order(values.reshape(lengths), found, kept) for values in complete]
-    target = _layout.writeable_flat(out, found)
+    parameters = [_tiles.to_memory_order(values.reshape(lengths), found, kept) for values in given]
+    target = _tiles.writeable_flat(out, found)
+    arrays = (target,) if in_place else (source, target)
 
     def work(tiles: Iterator[Tile]) -> None:
         lanes: dict[tuple[int, int, int], list[Floats]] = {}
         for tile in tiles:
-            if tile.hop:
-                mine = [_frozen(values[tile.feature : tile.feature + tile.outer]) for values in parameters]
-                run = (tile.start, tile.outer, tile.step, tile.rows * tile.lanes)
-                if in_place:
-                    over_runs(target, *run, *mine)
-                else:
-                    over_runs(source, target, 0, *run, *mine, *bias)
-                continue
-            key = (tile.feature, tile.lanes, tile.period)
-            if key not in lanes:
-                if len(lanes) > 64:
-                    lanes.clear()
-                lanes[key] = [_in_lanes(values, *key) for values in parameters]
-            if in_place:
-                kernel(target, *tile[:6], *lanes[key])
+            start, outer, step, rows, stride, width, period, feature, hop = tile
+            if hop:  # neighbours of one feature, whatever their rows
+                rows, stride, width = 1, 0, rows * width
+                mine = [_frozen(values[feature : feature + outer, np.newaxis]) for values in parameters]
             else:
-                kernel(source, target, 0, *tile[:6], *lanes[key], *bias)
+                key = (feature, width, period)
+                if key not in lanes:
+                    if len(lanes) > 64:
+                        lanes.clear()
+                    lanes[key] = [_in_lanes(values, *key) for values in parameters]
+                mine = lanes[key]
+            if in_fours and rows >= 4 * FOURS:
+                quarter = rows // 4
+                in_fours(target, start, outer, step, quarter, stride, width, *mine)
+                start, rows = start + 4 * quarter * stride, rows - 4 * quarter
+            if rows:
+                kernel(*arrays, start, outer, step, rows, stride, width, *mine, *bias)
 
     _threads.share(work, found.tiles, workers)
 
@@ -203,9 +202,9 @@ def _run_blocks(
     shifted = _is_shifted(affine)
     long = x.dtype.kind in "iu" and x.dtype.itemsize == 8 and direction == "forward"
     inverted = _multiplies(out, direction)
-    kernel, count = _kernel(direction, affine, not inverted, False)
-    parameters = _complete(affine, count, inverted)
-    jobs = _layout.blocks(lengths, kept_lengths, min(features, COPIED // 16), COPIED)
+    kernel = _kernel(direction, affine, "" if inverted else "_in_place")
+    parameters = _parameters(affine, inverted)
+    jobs = _tiles.blocks(lengths, kept_lengths, min(features, COPIED // 16), COPIED)
 
     def work(items: Iterator[Block]) -> None:
         scratch, singles = np.empty(0), np.empty(0, np.float32)
@@ -235,7 +234,7 @@ def _run_blocks(
                     matrix *= factors
             if inverted:
                 single = singles[: part.size]
-                kernel(_frozen(tile), single, 0, 0, 1, 0, rows, columns, columns, *mine)
+                kernel(_frozen(tile), single, 0, 1, 0, rows, columns, columns, *mine)
                 np.copyto(target[index], single.reshape(part.shape), casting="same_kind")
                 continue
             kernel(tile, 0, 1, 0, rows, columns, columns, *mine)
@@ -258,7 +257,7 @@ def _long_differences(
     one = _frozen(np.ones(columns))
     source = flat.view(np.int64)
     source.flags.writeable = False
-    standardize_long(source, shaped.reshape(-1), 0, 0, 1, 0, rows, columns, columns, *parameters[:2], one, rest, bias)
+    standardize_long(source, shaped.reshape(-1), 0, 1, 0, rows, columns, columns, *parameters[:2], one, rest, bias)
 
 
 def _store(values: Floats, out: Array) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from fastnorm import _sums
 from fastnorm._counted import Counted, as_sums
-from fastnorm._sums import Integers, Sums
+from fastnorm._sums import Sums
 
 MAGIC = b"fastnorm moments\n"
 VERSION = 1
@@ -24,26 +24,22 @@ _NAMES = {"total": "sum", "square": "sum_of_squares", "weight": "weight"}
 
 def encode(shape: tuple[int, ...], counted: Counted) -> bytes:
     """Return the byte form: magic, length of the header, JSON header, little-endian arrays, SHA-256 of all before."""
-    header: dict[str, Any] = {
-        "version": VERSION,
-        "shape": list(shape),
-        "rows": counted.rows,
-        "arrays": [],
-    }
-    body = []
-    for name in _COUNTS:
-        values: Integers = getattr(counted, name)
-        if values.any():
-            header["arrays"].append([name, "<i8", 1, 0])
-            body.append(values.astype("<i8").tobytes())
+    body = [values.astype("<i8").tobytes() for name in _COUNTS if (values := getattr(counted, name)).any()]
+    body += [sums.limbs.astype("<u4").tobytes() for name in _SUMS if (sums := getattr(counted, name)) is not None]
+    text = _header(shape, counted)
+    data = b"".join((MAGIC, len(text).to_bytes(4, "little"), text, *body))
+    return data + hashlib.sha256(data).digest()
+
+
+def _header(shape: tuple[int, ...], counted: Counted) -> bytes:
+    """Return the header of the byte form. Who has checked it has checked the arrays, which then can be no others."""
+    arrays: list[list[Any]] = [[name, "<i8", 1, 0] for name in _COUNTS if getattr(counted, name).any()]
     for name in _SUMS:
         sums: Sums | None = getattr(counted, name)
         if sums is not None:
-            header["arrays"].append([name, "<u4", len(sums.limbs), sums.exponent])
-            body.append(sums.limbs.astype("<u4").tobytes())
-    text = json.dumps(header, separators=(",", ":"), sort_keys=True).encode()
-    data = MAGIC + len(text).to_bytes(4, "little") + text + b"".join(body)
-    return data + hashlib.sha256(data).digest()
+            arrays.append([name, "<u4", len(sums.limbs), sums.exponent])
+    header = {"version": VERSION, "shape": list(shape), "rows": counted.rows, "arrays": arrays}
+    return json.dumps(header, separators=(",", ":"), sort_keys=True).encode()
 
 
 def decode(data: bytes) -> tuple[tuple[int, ...], Counted]:
@@ -54,7 +50,7 @@ def decode(data: bytes) -> tuple[tuple[int, ...], Counted]:
     if not data.startswith(MAGIC):
         raise ValueError("these bytes are not fastnorm moments: pass what Moments.to_bytes() returned")
     at = len(MAGIC) + 4
-    if len(data) < at + 32 or hashlib.sha256(data[:-32]).digest() != data[-32:]:
+    if len(data) < at + 32 or hashlib.sha256(memoryview(data)[:-32]).digest() != data[-32:]:
         raise ValueError(
             "these fastnorm moments are damaged or incomplete (checksum mismatch): make or copy them again"
         )
@@ -65,16 +61,16 @@ def decode(data: bytes) -> tuple[tuple[int, ...], Counted]:
         raise ValueError("these fastnorm moments have no header of JSON: make them again") from None
     check_version(header.get("version"))
     try:
-        shape, counted = _decoded(header, data[at + size : -32])
-        whole = encode(shape, counted) == data
+        shape, counted = _decoded(header, memoryview(data)[at + size : -32])
+        same = _header(shape, counted) == data[at : at + size]
     except (KeyError, TypeError, IndexError, AttributeError, OverflowError, ValueError) as error:
         raise ValueError(f"no moments have these fastnorm bytes ({error!r}): make them again") from error
-    if not whole:
+    if not same:
         raise ValueError("no moments have these fastnorm bytes, for equal moments have equal bytes: make them again")
     return shape, counted
 
 
-def _decoded(header: dict[str, Any], body: bytes) -> tuple[tuple[int, ...], Counted]:
+def _decoded(header: dict[str, Any], body: memoryview) -> tuple[tuple[int, ...], Counted]:
     """What header and arrays hold; any of several errors if that is nothing."""
     shape = _checked_shape(header["shape"])
     features = math.prod(shape)
@@ -90,10 +86,12 @@ def _decoded(header: dict[str, Any], body: bytes) -> tuple[tuple[int, ...], Coun
         else:
             values[-1:] = values[-1:].astype(np.int32)  # the last limb has the sign
             found[name] = _sums.canonical(_checked_exponent(exponent), values)
+    if at != len(body):
+        raise ValueError(f"there are {len(body)} bytes of arrays, not {at}")
     for name in _COUNTS:
         if found[name] is None:
             found[name] = np.zeros(features, np.int64)
-    return shape, _checked(Counted(rows=header["rows"], **found))
+    return shape, _checked(Counted(rows=index(header["rows"]), **found))
 
 
 def _checked_shape(given: Any) -> tuple[int, ...]:

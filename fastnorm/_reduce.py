@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnorm import _layout, _sums, _threads
+from fastnorm import _layout, _sums, _threads, _tiles
 from fastnorm._counted import Counted, as_sums
-from fastnorm._layout import Array, Block, Tile
+from fastnorm._layout import Array
 from fastnorm._scan import COUNTS, Scanner, State, Whole, check_subnormals, fold_of, kind_of, native, strip_of, united
 from fastnorm._sums import Integers, Sums
+from fastnorm._tiles import Block, Tile
 
 WIDE = 2048  # features from which workers share columns, not rows: one state for all of them
 GROUP = 4096  # of them at a time
@@ -45,11 +46,11 @@ def count(array: Array, kept: tuple[int, ...], weights: Array | None, threads: i
     strip, fold, found = strip_of(plain.dtype, features), fold_of(plain.dtype), None
     if features >= WIDE:  # columns of its own for each worker, if one tile can have all their rows
         columns = max(64, min(strip, features // (4 * workers)))
-        found = _layout.tiling(plain, kept, columns, plain.size, fold)
+        found = _tiles.tiling(plain, kept, columns, plain.size, fold)
         if found is not None and sum(tile.period for tile in found.tiles) == found.features:
             return _ordered(_count_apart(plain.dtype, found, rows, workers), found)
     share = max(1 << 14, min(SHARE, plain.size // (4 * workers)))
-    found = _layout.tiling(plain, kept, strip, share, fold)
+    found = _tiles.tiling(plain, kept, strip, share, fold)
     if found is None:
         return _count_blocks(plain, mask, kept, None, workers)
     return _ordered(_count_tiles(plain.dtype, found, rows, workers), found)
@@ -88,7 +89,7 @@ def _count_long_weighted(
     )
 
 
-def _count_tiles(dtype: np.dtype[Any], found: _layout.Tiling, rows: int, workers: int) -> Counted:
+def _count_tiles(dtype: np.dtype[Any], found: _tiles.Tiling, rows: int, workers: int) -> Counted:
     """Scan tiles that any worker may take."""
     flat = native(found.flat)
 
@@ -102,7 +103,7 @@ def _count_tiles(dtype: np.dtype[Any], found: _layout.Tiling, rows: int, workers
     return united(_threads.share(work, found.tiles, workers)).counted(rows)
 
 
-def _count_apart(dtype: np.dtype[Any], found: _layout.Tiling, rows: int, workers: int) -> Counted:
+def _count_apart(dtype: np.dtype[Any], found: _tiles.Tiling, rows: int, workers: int) -> Counted:
     """Scan tiles that have columns of their own, some neighbours at a time: their sums stay in cache."""
     flat = native(found.flat)
     whole = Whole(kind_of(dtype), found.features)
@@ -125,7 +126,7 @@ def _count_apart(dtype: np.dtype[Any], found: _layout.Tiling, rows: int, workers
     return whole.counted(rows)
 
 
-def _ordered(counted: Counted, found: _layout.Tiling) -> Counted:
+def _ordered(counted: Counted, found: _tiles.Tiling) -> Counted:
     """Features from the order in memory to that of the kept axes."""
     if found.order == tuple(sorted(found.order)) and not any(found.flipped) and -1 not in found.order:
         return counted
@@ -138,7 +139,7 @@ def _ordered(counted: Counted, found: _layout.Tiling) -> Counted:
     return Counted(counted.rows, missing, posinf, neginf, sums(counted.total), sums(counted.square), None)
 
 
-def _to_kept_order(found: _layout.Tiling, columns: Integers) -> Integers:
+def _to_kept_order(found: _tiles.Tiling, columns: Integers) -> Integers:
     """Columns from the order in memory to that of the kept axes; pseudo features are added up."""
     cube = columns.reshape(len(columns), *found.order_shape)
     cube = cube[(slice(None), *(slice(None, None, -1 if flipped else 1) for flipped in found.flipped))]
@@ -167,7 +168,7 @@ def _count_blocks(
         dtype = np.dtype(np.float64)
     kind = "weighted" if weights is not None else kind_of(dtype)
     first = State(kind, features)  # before anything else: a request beyond memory fails at once
-    jobs = list(_layout.blocks(lengths, kept_lengths, min(features, WIDE), COPIED)) if plain.size else []
+    jobs = list(_tiles.blocks(lengths, kept_lengths, min(features, WIDE), COPIED)) if plain.size else []
 
     def work(items: Iterator[Block]) -> State:
         state = State(kind, features)
@@ -198,7 +199,7 @@ def _count_blocks(
                 scanner.add_weighted(flat, row_weights, rows, columns, block.feature)
                 continue
             tile = Tile(0, 1, 0, rows, columns, columns, columns, block.feature)
-            for piece in _layout.split(tile, dtype.itemsize, strip_of(dtype), 1 << 62, fold_of(dtype)):
+            for piece in _tiles.split(tile, dtype.itemsize, strip_of(dtype), 1 << 62, fold_of(dtype)):
                 scanner.add(native(flat), piece)
         return state
 
@@ -248,7 +249,7 @@ class Running:
         rows, n = x.shape
         whole = Tile(0, 1, 0, rows, n, n, n, 0)
         for piece in (
-            (whole,) if n <= self._strip else _layout.split(whole, x.itemsize, self._strip, 1 << 62, fold_of(x.dtype))
+            (whole,) if n <= self._strip else _tiles.split(whole, x.itemsize, self._strip, 1 << 62, fold_of(x.dtype))
         ):
             self._scanner.add(flat, piece)
 

@@ -9,8 +9,9 @@ import numpy as np
 
 from fastnorm import _sums
 from fastnorm._counted import Counted, as_sums
-from fastnorm._layout import Array, Tile
+from fastnorm._layout import Array
 from fastnorm._sums import Integers, Sums
+from fastnorm._tiles import Tile
 
 STRIP = 4096  # bytes of a row in a tile: so far is memory read in order
 LANES = 1024  # the most lanes of a tile, which kernels have scratch for

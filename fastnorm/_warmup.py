@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from fastnorm import _sparse
-from fastnorm._layout import RUN, RUNS
+from fastnorm._apply import FOLD, FOURS
 from fastnorm._statistics import MANY
+from fastnorm._tiles import RUN, RUNS
 from fastnorm.normalization import Normalization
 
 DTYPES = (
@@ -30,8 +31,9 @@ def warmup() -> None:
     Normalization().adapt(wide).forget(wide[:1]).transform(wide)
     for dtype in DTYPES:
         x, runs = np.ones((2, 3), dtype), np.ones((RUN, RUNS), dtype, order="F")
+        rows = np.ones((4 * FOURS, FOLD), dtype)
         for layer in (Normalization(), Normalization(affine=True)):
-            for y in (runs, x):
+            for y in (runs, rows, x):
                 z = layer.adapt(y).transform(y)
                 layer.inverse_transform(z)
                 layer.transform(z, out=z)

@@ -21,7 +21,7 @@ PACKAGE = ROOT / "fastnorm"
 # docs/contributing.md.
 LEVELS = {
     **dict.fromkeys(("_disk", "_jit", "_threads", "_version"), 0),
-    **dict.fromkeys(("_layout", "_kernels"), 1),
+    **dict.fromkeys(("_layout", "_tiles", "_kernels"), 1),
     **dict.fromkeys(("_sums", "_counted", "_scan"), 2),
     **dict.fromkeys(("_reduce", "_apply", "_sparse"), 3),
     **dict.fromkeys(("_statistics", "_codec", "_frames"), 4),

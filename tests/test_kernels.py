@@ -12,7 +12,7 @@ from strategies import UNJITTED
 
 from fastnorm import Moments, _scan, _sums
 from fastnorm._kernels import lanes, steps
-from fastnorm._layout import Tile
+from fastnorm._tiles import Tile
 
 SEED = 40
 TOP = 1 - 2.0**-53  # the largest float64 below 1

@@ -74,6 +74,20 @@ def test_other_bytes_are_no_moments():
         assert_refused(Moments.from_bytes, sealed({**header, "shape": shape}, b""))
 
 
+@pytest.mark.parametrize("side", ["above", "below"])
+def test_limbs_that_say_nothing_are_no_moments(side):
+    """The same sums of squares, written with one limb more, are another form of equal moments: refused."""
+    header, body = pieces(MOMENTS)
+    *others, (name, kind, rows, exponent) = header["arrays"]
+    zeros, first = bytes(4 * X.shape[1]), len(body) - 4 * rows * X.shape[1]
+    if side == "above":
+        body += zeros
+    else:
+        body, exponent = body[:first] + zeros + body[first:], exponent - 32
+    longer = {**header, "arrays": [*others, [name, kind, rows + 1, exponent]]}
+    assert_refused(Moments.from_bytes, sealed(longer, body))
+
+
 @pytest.mark.parametrize("wrong", [None, 3, "abc", [1, 2], {}])
 def test_what_are_no_bytes_are_named(wrong):
     """The type, and what to pass."""

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastnorm import Moments, Normalization
-from fastnorm._layout import RUN, RUNS
 from fastnorm._reduce import GROUP
+from fastnorm._tiles import RUN, RUNS
 
 SHAPES = r"(?i)feature|shape"
 DAMAGE = r"(?i)damage|truncat|checksum|corrupt|short|not "

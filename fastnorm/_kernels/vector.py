@@ -165,6 +165,22 @@ part = (lambda array, start, count: array[start : start + count]) if INTERPRETED
 
 
 @intrinsic
+def _at(context: Any, parameters: Any, o: Any, c: Any) -> Any:
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        array, row, lane = arguments
+        data = context.make_array(signature.args[0])(context, builder, array).data
+        found = builder.load(builder.gep(data, [lane if parameters.ndim == 1 else row]))
+        found.set_metadata("invariant.load", builder.module.add_metadata([]))  # no store changes it
+        return found
+
+    return parameters.dtype(parameters, types.int64, types.int64), codegen
+
+
+#: ``at(parameters, o, c)``: the one of lane c, of shape (lanes,), or of a whole row o, of shape (outer, 1).
+at = (lambda values, o, c: values[c] if values.ndim == 1 else values[o, 0]) if INTERPRETED else _at
+
+
+@intrinsic
 def _not_inlined(context: Any) -> Any:
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         builder.function.attributes.add("noinline")

@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnorm import _layout
+from fastnorm import _layout, _tiles
 
 Region = tuple[slice, ...]
 
@@ -120,7 +120,7 @@ def regions(file: ArrayFile, axis: int | tuple[int, ...] | None, times: int = 1)
         steps[place] = max(1, min(step, times * REGION * step // (whole * math.prod(steps))))
     units = [-(-file.shape[index] // step) for index, step in zip(reduced, steps, strict=True)]
     most = max(1, times * REGION // (whole * math.prod(steps)))
-    for ranges in _layout.ranges(tuple(units), most):
+    for ranges in _tiles.ranges(tuple(units), most):
         found = [slice(0, n) for n in file.shape]
         for index, step, part in zip(reduced, steps, ranges, strict=True):
             found[index] = slice(part.start * step, min(part.stop * step, file.shape[index]))

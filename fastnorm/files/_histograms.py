@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from fastnorm import _frames, _layout, _threads
+from fastnorm import _frames, _layout, _threads, _tiles
 from fastnorm._arguments import mismatch
 from fastnorm._frames import Frame
 from fastnorm.files._errors import named_error
@@ -113,7 +113,7 @@ class _Counting:
                 self._count(rows_first[block])
 
         most = max(1, BLOCK // len(self._known))
-        _threads.share(work, list(_layout.ranges(rows_first.shape[: len(reduced)], most)), self._threads)
+        _threads.share(work, list(_tiles.ranges(rows_first.shape[: len(reduced)], most)), self._threads)
 
     def _count(self, x: NDArray[Any]) -> None:
         values = np.ma.getdata(x)
