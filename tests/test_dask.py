@@ -133,6 +133,13 @@ def test_the_graph_of_many_chunks_is_one_layer():
     assert 2 == len(moments(dd.from_pandas(TABLE, 9)).dask.layers)
 
 
+def test_tasks_are_of_the_class_that_dask_itself_uses():
+    """It is had from a module that Dask does not call public: when Dask makes others, or offers it, look there."""
+    ours, theirs = (dict(graph.dask) for graph in (moments(da.ones(2)), da.ones(2) + 1))
+    assert {type(task) for task in theirs.values()} == {type(task) for task in ours.values()}
+    assert not hasattr(dask, "Task")
+
+
 @pytest.mark.parametrize("shape", [(), (1,), (5,), (6, 1), (1, 5), (6, 5)])
 @given(x=chunked(), affine=st.booleans())
 def test_fixed_statistics_are_broadcast_to_any_chunks(shape, x, affine):
