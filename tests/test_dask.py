@@ -50,7 +50,7 @@ def threads_of_a_task(x):
 
 
 def test_a_task_has_one_thread_unless_told_otherwise(client):
-    """A user's own task starts no threads, by itself; the argument and the variable say more. The client has them all."""
+    """A user's own task starts no threads by itself; the argument and the variable say more. The client has all."""
     assert 1 == client.submit(count, pure=False).result()
     assert (None, 2, 3) == client.submit(threads_of_a_task, np.ones((100_000, 9))).result()
     assert _threads.available() == count()
