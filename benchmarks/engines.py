@@ -1,4 +1,4 @@
-"""What `test_engines_speed.py` measured, as a Markdown table: python -m benchmarks.engines results.json"""
+"""What `test_engines_speed.py` measured, as a Markdown table: `python -m benchmarks.engines FILE`."""
 
 from __future__ import annotations
 
