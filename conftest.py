@@ -9,6 +9,7 @@ import pytest
 
 _NEED = {
     "distributed": ["fastnorm/dask/*", "tests/test_dask*.py"],
+    "mpi4py": ["tests/test_mpi.py"],
     "pyspark": ["fastnorm/spark.py", "tests/test_spark.py"],
     "ray": ["fastnorm/ray.py", "tests/test_ray.py"],
     "sklearn": [

@@ -168,6 +168,11 @@ class Layer:
 
     def _write(self, array: Any, destination: Any, kept: tuple[int, ...], affine: Affine, direction: Direction) -> Any:
         """Fill the destination; a table or a masked array gives its like."""
+        if direction == "inverse" and affine.gamma is not None and not affine.gamma.all():
+            raise ValueError(
+                f"gamma of feature {int((affine.gamma == 0).argmax())} is 0: what was scaled is beta, whatever it had "
+                "been, and cannot be scaled back; set gamma to other numbers"
+            )
         if isinstance(array, Frame):
             return array.apply(kept, affine, direction, partial(result_dtype, self.dtype), self.threads)
         plain, mask = np.asarray(array), _layout.mask_of(array)

@@ -179,7 +179,16 @@ class Learner(Layer):
         return self
 
     def merge(self, other: Learner) -> Self:
-        """Add what another layer has seen; returns the layer.
+        """Add what another layer has seen; returns the layer, whose settings stay as they are.
+
+        Those of the other (nan, inf, constant, epsilon, dtype, gamma and the like) do not count: what it has seen knows
+        nothing of them.
+
+        Raises
+        ------
+        ValueError
+            If axis, features or their names are not the same, either has fixed statistics, or the other has seen NaN or
+            infinities that this one does not allow; the layer is then as it was.
 
         Examples
         --------
@@ -192,14 +201,17 @@ class Learner(Layer):
             raise TypeError(f"can only merge another {type(self).__name__}, not {type(other).__name__}")
         other._must_learn("merge")
         if self.axis != other.axis:
-            raise ValueError(f"cannot merge layers with axis={self.axis!r} and axis={other.axis!r}")
+            raise ValueError(
+                f"cannot merge layers with axis={self.axis!r} and axis={other.axis!r}, for their features "
+                "are not the same; adapt both with one axis"
+            )
         _frames.check_names(other._feature_names, self._feature_names, "the other layer")
         if (more := other._seen()) is not None:
             self._add(more, other._feature_names)
         return self
 
     def __add__(self, other: Learner) -> Self:
-        """Return a new layer, set up like the left one, that has seen what both have."""
+        """Return a new layer, set up like the left one, that has seen what both have: a copy of it, and `merge`."""
         if not isinstance(other, Learner):
             return NotImplemented
         return self.copy().merge(other)

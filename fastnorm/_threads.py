@@ -30,7 +30,7 @@ _VARIABLE = "FASTNORM_NUM_THREADS"
 
 
 def count(threads: int | None = None) -> int:
-    """How many workers to use: `threads`, else FASTNORM_NUM_THREADS, else `available()`.
+    """How many workers to use: `threads`, else FASTNORM_NUM_THREADS, else 1 in a task of Dask, else `available()`.
 
     Raises TypeError or ValueError unless it is a whole number of at least 1. An empty variable
     counts as unset; it is read at each call (1 µs).
@@ -38,7 +38,18 @@ def count(threads: int | None = None) -> int:
     if threads is not None:
         return _checked(threads)
     text = os.environ.get(_VARIABLE)
-    return _parsed(text) if text else available()
+    return _parsed(text) if text else 1 if _is_task_of_dask() else available()
+
+
+def _is_task_of_dask() -> bool:
+    """Whether a worker of Dask runs this: on each of its threads a task, so that BLAS too has one thread there."""
+    if (worker := sys.modules.get("distributed.worker")) is None:
+        return False
+    try:
+        worker.get_worker()
+    except (ValueError, AttributeError):  # there is none; or another thread is importing it
+        return False
+    return True
 
 
 def _checked(threads: int) -> int:

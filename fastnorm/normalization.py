@@ -210,10 +210,6 @@ class Normalization(Learner):
 
     # ---------------------------------------------------------------------------------------------- values
 
-    def _check_weight(self, name: str, values: Floats) -> None:
-        if not np.isfinite(values).all() or (name == "gamma" and (values == 0).any()):
-            raise ValueError(f"{name} must be finite{' and not 0' if name == 'gamma' else ''}")
-
     def _statistic(self, values: Floats) -> Floats:
         out = values.reshape(self._fixed[0].shape if self._fixed else self.moments.shape)
         out.flags.writeable = False

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras.ops import convert_to_numpy
 
-from fastnorm import BatchNormalization, NotAdaptedError
+from fastnorm import BatchNormalization, Normalization, NotAdaptedError
 from fastnorm.keras import from_keras, to_keras
 
 # Keras 3.15 on torch 2.13 meets a deprecation of NumPy 2.4 in convert_to_numpy.
@@ -203,6 +203,18 @@ def test_an_exported_layer_saves_and_loads(convention, axis, shape, tmp_path):
     model = keras.Sequential([keras.Input(shape[1:]), exported])
     model.save(tmp_path / "model.keras")
     agree(ours, keras.saving.load_model(tmp_path / "model.keras").layers[-1], normal(shape))
+
+
+def test_an_affine_normalization_is_batch_normalization_that_learns_no_more():
+    """With its averages as a fixed mean and variance, and any gamma and beta that Keras may have learned, also 0."""
+    x, layer = normal((50, 3)), keras.layers.BatchNormalization(epsilon=0.0)
+    layer.build((None, 3))
+    layer.set_weights(np.array([[2, 0, -1], [0.5, 3, 0], [1, 2, 3], [4, 9, 16]], "f4"))
+    learned = from_keras(layer)
+    ours = Normalization(mean=learned.moving_mean, variance=learned.moving_variance, affine=True)
+    ours.gamma, ours.beta = learned.gamma, learned.beta
+    np.testing.assert_allclose(ours(x), called(layer, x), rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(3, ours(x)[:, 1])
 
 
 def test_what_cannot_be_converted_says_why():

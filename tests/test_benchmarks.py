@@ -21,7 +21,7 @@ from strategies import UNJITTED
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # benchmarks/ is not installed
 
-from benchmarks import checks, limits, measure, peers, plot, run, table  # noqa: E402
+from benchmarks import checks, engines, limits, measure, peers, plot, run, table  # noqa: E402
 from benchmarks.cases import CASES, FIT, Case, Target  # noqa: E402
 from benchmarks.data import FILL, Data  # noqa: E402
 from benchmarks.operations import OPERATIONS  # noqa: E402
@@ -355,6 +355,18 @@ def test_a_target_bounds_times_above_and_speeds_below(kind, worse, better):
     """More is better, except of seconds and bytes."""
     target = Target(kind, 0.6)
     assert (False, True, True) == tuple(map(target.met, (worse, 0.6, better)))
+
+
+def test_an_engine_is_a_line_with_the_ratio_of_its_times():
+    """fastnorm stands first, whatever the order in the file; digits beyond those of float64 are not shown."""
+    values = [("b.own", "fit B", 3.0, 9.96), ("fastnorm.b", "fit B", 2.0, 17.0), ("fastnorm.a", "fit A", 1.0, 15.0)]
+    values.append(("a.own", "fit A", 0.25, 12.0))
+    report = [
+        {"param": library, "group": group, "stats": {"median": time}, "extra_info": {"digits": digits}}
+        for library, group, time, digits in values
+    ]
+    _, _, *lines = engines.table({"benchmarks": report}).splitlines()
+    assert ["| A | 1 s | 15 | 0.25 s | 12 | 0.2 |", "| B | 2 s | 15 | 3 s | 9 | 1.5 |"] == lines
 
 
 def test_the_files_of_pytest_benchmark_run():

@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import fastnorm
-from fastnorm import Moments
+from fastnorm import Moments, _threads
+from fastnorm._threads import count
 from fastnorm.dask import Normalization, moments
 from fastnorm.dask._layer import _plain
 
@@ -37,6 +38,22 @@ def client():
         Client(cluster) as client,
     ):
         yield client
+
+
+def threads_of_a_task(x):
+    Moments.of(x)
+    os.environ["FASTNORM_NUM_THREADS"] = "3"
+    try:
+        return _threads._pool._executor, count(2), count()
+    finally:
+        del os.environ["FASTNORM_NUM_THREADS"]
+
+
+def test_a_task_has_one_thread_unless_told_otherwise(client):
+    """A user's own task starts no threads by itself; the argument and the variable say more. The client has all."""
+    assert 1 == client.submit(count, pure=False).result()
+    assert (None, 2, 3) == client.submit(threads_of_a_task, np.ones((100_000, 9))).result()
+    assert _threads.available() == count()
 
 
 @st.composite
@@ -114,6 +131,13 @@ def test_the_graph_of_many_chunks_is_one_layer():
     assert 400 < len(moments(x).dask)
     assert 2 == len(moments(x).dask.layers)  # with that of its input
     assert 2 == len(moments(dd.from_pandas(TABLE, 9)).dask.layers)
+
+
+def test_tasks_are_of_the_class_that_dask_itself_uses():
+    """It is had from a module that Dask does not call public: when Dask makes others, or offers it, look there."""
+    ours, theirs = (dict(graph.dask) for graph in (moments(da.ones(2)), da.ones(2) + 1))
+    assert {type(task) for task in theirs.values()} == {type(task) for task in ours.values()}
+    assert not hasattr(dask, "Task")
 
 
 @pytest.mark.parametrize("shape", [(), (1,), (5,), (6, 1), (1, 5), (6, 5)])

@@ -1,5 +1,6 @@
 """Laws of layers that go to Keras, come from it and are adapted in it."""
 
+import os
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from processes import run_python
 
 import fastnorm
 from fastnorm import NotAdaptedError
@@ -279,6 +281,30 @@ def test_a_model_that_has_predicted_gives_the_new_results():
         want = z.sum(axis=1, keepdims=True)
         np.testing.assert_allclose(outer.predict(data, verbose=0), want, rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(outer.evaluate(data, target, verbose=0), np.mean(want**2), rtol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["jax", "tensorflow"])
+def test_no_compiled_function_keeps_the_old_statistics(backend):
+    """Backends that compile statistics as constants: what a model of any class, one of the user's too, predicts."""
+    code = """
+        import keras
+        import numpy as np
+        from fastnorm.keras import Normalization, adapt
+
+        class Mine(keras.Sequential):
+            pass
+
+        layer = keras.layers.Normalization()
+        models = [kind([keras.Input((3,)), layer]) for kind in (keras.Sequential, Mine)]
+        x = np.arange(12, dtype="float32").reshape(4, 3)
+        for factor in (1, 10):
+            adapt(layer, factor * x)
+            for model in models:
+                z = model.predict(factor * x, verbose=0)
+                print(np.allclose(z, Normalization().adapt(x)(x), atol=1e-5))
+    """
+    quiet = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    assert 4 * ["True"] == run_python(code, environment=quiet)
 
 
 @pytest.mark.parametrize(

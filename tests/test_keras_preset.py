@@ -72,6 +72,20 @@ def test_a_failed_adapt_leaves_the_layer_as_it_was():
     assert (2,) == layer.adapt([[1.0, 2.0]]).mean.shape
 
 
+def test_a_built_layer_takes_no_other_features_in_any_way():
+    """Neither from another layer nor as weights or moments; it is then as it was."""
+    layer, other = Normalization(input_shape=(4,)), Normalization().adapt(np.eye(3))
+    for take in (
+        lambda: layer.merge(other),
+        lambda: layer + other,
+        lambda: layer.set_weights(other.get_weights()),
+        lambda: Normalization.from_moments(other.moments, input_shape=(4,)),
+    ):
+        with pytest.raises(ValueError, match=r"The layer was built with .*4\), but .* incompatible shape \(3,\)"):
+            take()
+    assert (2, 4) == layer.merge(Normalization().adapt(np.eye(4))).adapt(np.ones((2, 4)))(np.ones((2, 4))).shape
+
+
 def test_a_layer_that_was_not_adapted_says_so():
     """Keras passes data through unchanged, which nobody wants."""
     layer = Normalization()

@@ -205,6 +205,26 @@ def test_gamma_and_beta_start_as_one_and_zero():
     np.testing.assert_array_equal(2 * z[:1], layer.transform(row, out=row))
 
 
+@pytest.mark.parametrize("fixed", [False, True])
+@pytest.mark.parametrize("invert", [False, True])
+def test_a_gamma_of_zero_gives_beta_and_has_no_way_back(invert, fixed):
+    """In each layout, a few rows or many; back is refused and nothing is written, also where transform goes back."""
+    layer = Normalization(affine=True, invert=invert).adapt(WHOLE)
+    if fixed:
+        layer = Normalization(mean=layer.mean, variance=layer.variance, affine=True, invert=invert)
+        layer.transform(WHOLE)
+    layer.gamma, layer.beta = [2, 0, 1], [1, 2, 3]
+    scale, restore = (layer.transform, layer.inverse_transform)[:: -1 if invert else 1]
+    for x in (WHOLE, np.asfortranarray(WHOLE), np.tile(WHOLE, (2000, 1)), WHOLE.astype(">f4")):
+        y = scale(x)
+        np.testing.assert_array_equal(2, y[:, 1])
+        assert len(np.unique(y[:, 0])) == len(np.unique(x[:, 0]))
+        before = y.copy()
+        with pytest.raises(ValueError, match=r"gamma of feature 1 is 0.*cannot be scaled back; set gamma"):
+            restore(y, out=y)
+        np.testing.assert_array_equal(before, y)
+
+
 @pytest.mark.parametrize("axis", [-1, 1, (1, 2), None])
 def test_the_pair_follows_the_kept_axes(axis):
     """gamma and beta have the shape of the mean, and act along the same axes."""

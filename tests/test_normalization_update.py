@@ -76,12 +76,30 @@ def test_a_layer_that_has_seen_nothing_is_the_neutral_element():
         (Normalization() + Normalization()).transform(WHOLE)
 
 
-def test_the_sum_of_layers_is_set_up_like_the_left_one():
-    """The options of the right layer do not count."""
-    left = Normalization(nan="propagate", constant="epsilon", epsilon=0.5, dtype="f4", invert=True)
-    both = left + Normalization().adapt(WHOLE)
-    for name in ("nan", "constant", "epsilon", "dtype", "invert"):
-        assert getattr(left, name) == getattr(both, name)
+def test_the_sum_of_layers_is_the_left_one_that_has_seen_both():
+    """Settings, gamma and beta of the right layer do not count: results are those of the left one, adapted to all."""
+    rows = np.where(WHOLE < 5, WHOLE, [[np.nan, 2.0, 7.0]])
+    settings = {"nan": "propagate", "constant": "epsilon", "epsilon": 3.5, "dtype": "f4", "invert": True}
+    left, alone = (Normalization(affine=True, **settings).adapt(part) for part in (rows[:5], rows))
+    right = Normalization().adapt(rows[5:])
+    left.gamma = alone.gamma = [1, 2, 3]
+    np.testing.assert_array_equal(alone.transform(WHOLE), (left + right).transform(WHOLE))
+    plain = right + left
+    assert (right.nan, right.epsilon, None) == (plain.nan, plain.epsilon, plain.dtype)
+    np.testing.assert_array_equal(Normalization().adapt(rows).transform(WHOLE), plain.transform(WHOLE))
+
+
+@pytest.mark.parametrize(("setting", "value", "words"), [("nan", np.nan, "NaN"), ("inf", np.inf, "infinities")])
+def test_what_the_left_layer_does_not_allow_is_not_merged(setting, value, words):
+    """NaN and infinities that the right layer left out are an error of the left one, which stays as it was."""
+    left = Normalization(**{setting: "raise"}).adapt(WHOLE)
+    right = Normalization(**{setting: "omit"}).adapt([[1, 2, value]])
+    before = state(left)
+    for merge in (left.merge, left.__add__):
+        with pytest.raises(ValueError, match=words):
+            merge(right)
+    assert_unchanged(left, before)
+    assert (right + left).moments == right.moments + left.moments
 
 
 def test_only_layers_of_one_kind_merge():
@@ -90,7 +108,7 @@ def test_only_layers_of_one_kind_merge():
     before = state(layer)
     with pytest.raises(ValueError, match=r"3.*4|4.*3"):
         layer.merge(Normalization().adapt(table(3, 4)))
-    with pytest.raises(ValueError, match="axis"):
+    with pytest.raises(ValueError, match=r"axis=-1 and axis=0.*adapt both with one axis"):
         layer.merge(Normalization(axis=0).adapt(table(3, 3)))
     with pytest.raises(ValueError, match=FIXED):
         layer.merge(Normalization(mean=0, variance=1))

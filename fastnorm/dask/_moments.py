@@ -24,7 +24,9 @@ FAN_IN = 8  # moments that one task of the tree adds up
 
 Axis = int | tuple[int, ...] | None
 Key = tuple[Any, ...]  # of a task: a name, and numbers
-Tasks = dict[Any, Task]  # of a Key each
+# Of a Key each. Dask's specification of graphs wants its class Task in the place of tuples, and the module with the
+# underscore is the only place where it can be had; layers of `delayed` are public, and take a millisecond each.
+Tasks = dict[Any, Task]
 
 
 def moments(x: Any, axis: Axis = -1, weights: Any = None, columns: Sequence[str] | None = None) -> Delayed:

@@ -126,26 +126,7 @@ class Normalization(normalization.Normalization):
     # ------------------------------------------------------------------------------------------- statistics
 
     def adapt(self, data: Any, *, weights: Any = None) -> Self:
-        """Forget everything and learn mean and variance from ``data``; returns the layer.
-
-        Parameters
-        ----------
-        data : array_like or iterable of batches
-            As for `fastnorm.Normalization.adapt`. Elements of a ``tf.data.Dataset`` that have one axis are put
-            together to batches, as in Keras.
-        weights : array_like or iterable of them, optional
-            One number >= 0 for each row, in batches like ``data``.
-
-        Raises
-        ------
-        ValueError, TypeError
-            If the data are not fit to learn from; the layer is then as it was.
-
-        Examples
-        --------
-        >>> Normalization().adapt([np.array([[1.0], [2.0]]), np.array([[6.0]])]).mean
-        array([3.])
-        """
+        """As `fastnorm.Normalization.adapt`; of a ``tf.data.Dataset``, elements of one axis are put together."""
         before = self._input_shape
         try:
             return super().adapt(data if weights is not None else self._batched(data), weights=weights)
@@ -165,12 +146,19 @@ class Normalization(normalization.Normalization):
         moments = super()._moments_of(batch, weights, before if known is None else None)
         if known is None:
             self._input_shape = np.shape(batch)
-        elif moments.shape != self._kept(known):
-            raise ValueError(
-                f"The layer was built with input_shape={known}, but the data have the incompatible shape "
-                f"{np.shape(batch)}; pass the same features or make a new layer"
-            )
+        self._check_built(moments.shape)
         return moments
+
+    def _set(self, moments: Moments, names: tuple[str, ...] | None = None) -> None:
+        self._check_built(moments.shape)
+        super()._set(moments, names)
+
+    def _check_built(self, features: tuple[int, ...]) -> None:
+        if (shape := self._input_shape) is not None and features != self._kept(shape):
+            raise ValueError(
+                f"The layer was built with input_shape={shape}, but the data have features of the incompatible shape "
+                f"{features}; pass the same features or make a new layer"
+            )
 
     def update_state(self, data: ArrayLike) -> None:
         """Add the rows of ``data`` to what the layer has seen: `update` under its name in Keras 2."""
