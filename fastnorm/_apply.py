@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnorm import _threads, _tiles
+from fastnorm import _few, _threads, _tiles
 from fastnorm._layout import Array
 from fastnorm._tiles import Block, Tile
 
@@ -62,6 +62,11 @@ def run(
     """Write the transformed ``x`` into ``out``, which has its shape and may be ``x`` itself; never left half done."""
     if not x.size:
         return
+    long = x.dtype.kind in "iu" and x.dtype.itemsize == 8
+    if not long and not _is_shifted(affine) and _few.without_kernels(x.size):
+        with _threads.uninterrupted():
+            _run_few(x, out, kept, affine, direction)
+        return
     workers = 1 if x.size < SMALL else _threads.count(threads)
     found = None
     if _direct(x, out, affine, direction):
@@ -78,14 +83,29 @@ def small(affine: Affine) -> Callable[[Array], None] | None:
     """A function that transforms a few contiguous rows in place by one kernel call, which Ctrl-C cannot split."""
     if _is_shifted(affine):
         return None
-    kernel = _kernel("forward", affine, "_in_place")
+    kernel: Callable[..., None] | None = None
     double, single = (_parameters(affine, inverted) for inverted in (False, True))
 
     def transform(x: Array) -> None:
+        nonlocal kernel
+        if kernel is None:
+            if _few.without_kernels(x.size):
+                _run_few(x, x, (1,), affine, "forward")
+                return
+            kernel = _kernel("forward", affine, "_in_place")
         rows, lanes = x.shape
         kernel(x.reshape(-1), 0, 1, 0, rows, lanes, lanes, *(single if x.itemsize == 4 else double))
 
     return transform
+
+
+def _run_few(x: Array, out: Array, kept: tuple[int, ...], affine: Affine, direction: Direction) -> None:
+    """Few values, without kernels."""
+    shape = [n if axis in kept else 1 for axis, n in enumerate(x.shape)]
+    mean, low, scale = (values.reshape(shape) for values in (affine.mean, affine.low, affine.scale))
+    gamma, beta = (None if values is None else values.reshape(shape) for values in (affine.gamma, affine.beta))
+    z = _few.scores(x, mean, low, scale, gamma, beta, direction == "inverse", _multiplies(out, direction))
+    _store(z, out)
 
 
 def _direct(x: Array, out: Array, affine: Affine, direction: Direction) -> bool:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnorm import _layout, _sums, _threads, _tiles
+from fastnorm import _few, _layout, _sums, _threads, _tiles
 from fastnorm._counted import Counted, as_sums
 from fastnorm._layout import Array
 from fastnorm._scan import COUNTS, Scanner, State, Whole, check_subnormals, fold_of, kind_of, native, strip_of, united
@@ -32,6 +32,8 @@ def count(array: Array, kept: tuple[int, ...], weights: Array | None, threads: i
     mask = _layout.mask_of(array)
     plain = np.asarray(array)
     workers = 1 if array.size < SMALL else _threads.count(threads)
+    if weights is None and mask is None and _few.without_kernels(array.size):
+        return _count_few(plain, kept)
     if weights is not None and weights.dtype != np.float64:  # integers beyond 2**53: sums are linear in the weights
         high, low = (
             count(array, kept, part.astype(np.float64), threads) for part in (weights >> 32, weights & 0xFFFFFFFF)
@@ -54,6 +56,20 @@ def count(array: Array, kept: tuple[int, ...], weights: Array | None, threads: i
     if found is None:
         return _count_blocks(plain, mask, kept, None, workers)
     return _ordered(_count_tiles(plain.dtype, found, rows, workers), found)
+
+
+def _count_few(plain: Array, kept: tuple[int, ...]) -> Counted:
+    """Few values, without kernels."""
+    check_subnormals()
+    reduced = tuple(axis for axis in range(plain.ndim) if axis not in kept)
+    table = plain.transpose(*reduced, *kept).reshape(-1, math.prod(plain.shape[axis] for axis in kept))
+    with np.errstate(invalid="ignore"):  # signalling NaNs
+        exponent, totals, squares = _few.sums(table)
+        missing, posinf, neginf = (
+            np.count_nonzero(found, axis=0) for found in (table != table, table == np.inf, table == -np.inf)
+        )
+    total, square = _sums.from_integers(exponent, totals), _sums.from_integers(2 * exponent, squares)
+    return Counted(len(table), missing, posinf, neginf, total, square, None)
 
 
 def _weighted_sum(low: Counted, high: Counted) -> Counted:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from fastnorm import _few
+
 Integers = NDArray[np.int64]
 
 
@@ -29,6 +31,9 @@ class Sums(NamedTuple):
 
 def canonical(exponent: int, limbs: Integers) -> Sums:
     """Carry, and drop rows that say nothing: equal values get equal limbs; ``exponent`` is a multiple of 32."""
+    if _few.without_kernels(limbs.size):
+        columns = limbs.T.tolist()
+        return from_integers(exponent, (sum(limb << 32 * i for i, limb in enumerate(column)) for column in columns))
     from fastnorm._kernels.limbs import trim
 
     out = np.empty((limbs.shape[0] + 1, limbs.shape[1]), np.int64)
@@ -41,8 +46,6 @@ def canonical(exponent: int, limbs: Integers) -> Sums:
 
 def add(left: Sums, right: Sums, sign: int = 1) -> Sums:
     """Return ``left + sign * right``."""
-    from fastnorm._kernels import limbs as kernels
-
     parts = [(part, factor) for part, factor in ((left, 1), (right, sign)) if len(part.limbs)]
     if not parts:
         return left
@@ -50,7 +53,8 @@ def add(left: Sums, right: Sums, sign: int = 1) -> Sums:
     high = max(part.exponent + 32 * len(part.limbs) for part, _ in parts)
     out = np.zeros(((high - low) // 32, left.limbs.shape[1]), np.int64)
     for part, factor in parts:
-        kernels.add(out, (part.exponent - low) // 32, part.limbs, factor)
+        at = (part.exponent - low) // 32
+        out[at : at + len(part.limbs)] += part.limbs if factor == 1 else -part.limbs
     return canonical(low, out)
 
 
@@ -86,8 +90,12 @@ def to_integers(sums: Sums) -> list[int]:
 def from_integers(exponent: int, values: Iterable[int]) -> Sums:
     """Return sums of ``values[j] * 2**exponent``; ``exponent`` is a multiple of 32."""
     numbers = list(values)
-    count = max((value.bit_length() for value in numbers), default=0) // 32 + 1
-    data = b"".join(value.to_bytes(4 * count, "little", signed=True) for value in numbers)
+    low = min(((value & -value).bit_length() - 1 for value in numbers if value), default=None)
+    if low is None:
+        return Sums(0, np.empty((0, len(numbers)), np.int64))
+    low //= 32
+    count = max((value if value >= 0 else ~value).bit_length() for value in numbers) // 32 + 1 - low
+    data = b"".join((value >> 32 * low).to_bytes(4 * count, "little", signed=True) for value in numbers)
     limbs = np.frombuffer(data, "<i4").reshape(len(numbers), count).T.astype(np.int64)
     limbs[:-1] &= 0xFFFFFFFF
-    return canonical(exponent, np.ascontiguousarray(limbs))
+    return Sums(exponent + 32 * low, np.ascontiguousarray(limbs))

@@ -8,9 +8,11 @@ import pytest
 
 DIGESTS = """
 import hashlib
+import sys
 import numpy as np
-from fastnorm import Moments, Normalization
+from fastnorm import Moments, Normalization, _few
 
+_few.without_kernels = lambda values: len(sys.argv) > 1
 rng = np.random.default_rng(0)
 normal = rng.standard_normal((200, 5))
 cases = {
@@ -42,10 +44,10 @@ VARIANTS = {
 }
 
 
-def digests(**environment):
+def digests(*arguments, **environment):
     ours = {name: value for name, value in os.environ.items() if not name.startswith(("NUMBA_", "FASTNORM_"))}
     done = subprocess.run(
-        [sys.executable, "-c", DIGESTS],
+        [sys.executable, "-c", DIGESTS, *arguments],
         capture_output=True,
         check=False,
         env=ours | environment,
@@ -66,3 +68,8 @@ def expected():
 def test_every_build_of_the_kernels_gives_the_same_bits(name, expected, tmp_path):
     """Moments and z-scores are equal to the last bit, jitted or not, on any processor."""
     assert expected == digests(**{"FASTNORM_CACHE": str(tmp_path)} | VARIANTS[name])
+
+
+def test_few_values_without_kernels_give_the_same_bits(expected):
+    """What Python and NumPy do in their place, before they are loaded, is the same to the last bit."""
+    assert expected == digests("few")

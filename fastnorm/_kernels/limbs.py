@@ -118,11 +118,3 @@ def trim(limbs, out):
             if out[low, j] != 0:
                 return low, high
     return high, high
-
-
-@exact_kernel
-def add(out, at, limbs, sign):
-    """Add ``sign * limbs`` to the rows of ``out`` from ``at``, without carries."""
-    for i in range(limbs.shape[0]):
-        for j in range(limbs.shape[1]):
-            out[at + i, j] += sign * limbs[i, j]
