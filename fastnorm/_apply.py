@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,7 +35,7 @@ class Affine(NamedTuple):
     """One entry a feature, flat: ``((x * 2**shift - mean) - low - rest) / scale * gamma + beta``.
 
     The shift is 0 but for features near the ends of float64; ``rest`` counts for 64-bit integers only; gamma and beta
-    may be None.
+    may be None, beta alone too.
     """
 
     mean: Floats
@@ -79,24 +79,46 @@ def run(
             _run_tiles(x, out, kept, affine, direction, workers, found)
 
 
-def small(affine: Affine) -> Callable[[Array], None] | None:
-    """A function that transforms a few contiguous rows in place by one kernel call, which Ctrl-C cannot split."""
+def small(affine: Affine, dtype: np.dtype[Any] | None) -> Callable[[Any, Any], Array | None] | None:
+    """What transforms a few rows that lie one after the other by one kernel call, which Ctrl-C cannot split.
+
+    It takes ``x`` and ``out`` and returns the result, of ``dtype`` if that is given, or None for what is not for it.
+    """
     if _is_shifted(affine):
         return None
     kernel: Callable[..., None] | None = None
     double, single = (_parameters(affine, inverted) for inverted in (False, True))
+    features = len(affine.mean)
 
-    def transform(x: Array) -> None:
+    def transform(x: Any, out: Any) -> Array | None:
         nonlocal kernel
+        if not (
+            (out is x or out is None)
+            and _is_few_rows(x)
+            and x.shape[1] == features
+            and (dtype is None or dtype == x.dtype)
+        ):
+            return None
         if kernel is None:
             if _few.without_kernels(x.size):
-                _run_few(x, x, (1,), affine, "forward")
-                return
+                return None
             kernel = _kernel("forward", affine, "_in_place")
-        rows, lanes = x.shape
-        kernel(x.reshape(-1), 0, 1, 0, rows, lanes, lanes, *(single if x.itemsize == 4 else double))
+        result: Array = x.copy() if out is None else x
+        kernel(result.reshape(-1), 0, 1, 0, len(x), features, features, *(single if x.itemsize == 4 else double))
+        return result
 
     return transform
+
+
+def _is_few_rows(x: Any) -> bool:
+    return (
+        type(x) is np.ndarray
+        and x.ndim == 2
+        and 0 < x.size < 4096
+        and x.dtype.char in "fd"
+        and x.flags.carray  # C-contiguous, aligned, writeable
+        and x.dtype.isnative
+    )
 
 
 def _run_few(x: Array, out: Array, kept: tuple[int, ...], affine: Affine, direction: Direction) -> None:
@@ -144,9 +166,10 @@ def _parameters(affine: Affine, inverted: bool) -> list[Floats]:
     """The parameters of the kernels, with 1 / scale where asked for."""
     with np.errstate(divide="ignore"):  # epsilon may be 0
         scale = 1.0 / affine.scale if inverted else affine.scale
-    return [
-        _frozen(values) for values in (affine.mean, affine.low, scale, affine.gamma, affine.beta) if values is not None
-    ]
+    given = [affine.mean, affine.low, scale]
+    if affine.gamma is not None:
+        given += [affine.gamma, np.zeros_like(affine.mean) if affine.beta is None else affine.beta]
+    return [_frozen(values) for values in given]
 
 
 def _frozen(values: Floats) -> Floats:

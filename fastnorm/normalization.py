@@ -70,7 +70,7 @@ class Normalization(Learner):
     _passing = ("_applied", "_small")
 
     _applied: tuple[policy.Parameters, Affine] | None
-    _small: tuple[int, Callable[[NDArray[Any]], None]] | None  # features, and what transforms a few rows of them
+    _small: Callable[[Any, Any], NDArray[Any] | None] | None  # what transforms a few rows
 
     def __init__(
         self,
@@ -127,16 +127,8 @@ class Normalization(Learner):
         >>> Normalization().adapt(x).transform(x, out=x) is x
         True
         """
-        if (
-            (out is x or out is None)
-            and (small := self._small) is not None
-            and _is_few_rows(x)
-            and x.shape[1] == small[0]
-            and (self.dtype is None or self.dtype == x.dtype)
-        ):
-            out = x if out is x else x.copy()
-            small[1](out)
-            return out
+        if (small := self._small) is not None and (result := small(x, out)) is not None:
+            return result
         return self._run(x, out, "inverse" if self.invert else "forward")
 
     __call__ = transform
@@ -204,8 +196,8 @@ class Normalization(Learner):
                 parameters = policy.of_moments(self.moments, self.nan, self.constant, self.epsilon, self._feature_names)
                 gamma, beta = (self.gamma.reshape(-1), self.beta.reshape(-1)) if self.affine else (None, None)
                 applied = self._applied = parameters, Affine(*parameters[:5], gamma, beta)
-                if self.axis == -1 and not self.invert and (transform := _apply.small(applied[1])) is not None:
-                    self._small = len(parameters.mean), transform
+                if self.axis == -1 and not self.invert:
+                    self._small = _apply.small(applied[1], self.dtype)
             return applied
 
     # ---------------------------------------------------------------------------------------------- values
@@ -391,14 +383,3 @@ class Normalization(Learner):
             layer._must_learn("hold moments")
             layer._set(Moments.from_bytes(base64.b64decode(document["moments"], validate=True)))
         return layer
-
-
-def _is_few_rows(x: Any) -> bool:
-    return (
-        type(x) is np.ndarray
-        and x.ndim == 2
-        and 0 < x.size < 4096
-        and x.dtype.char in "fd"
-        and x.flags.carray  # C-contiguous, aligned, writeable
-        and x.dtype.isnative
-    )

@@ -15,19 +15,17 @@ from sklearn import get_config
 from sklearn.base import _fit_context
 from sklearn.preprocessing import StandardScaler as _Theirs
 from sklearn.utils import check_array
-from sklearn.utils._array_api import _is_numpy_namespace, get_namespace
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
 
 from fastnorm import _apply, _sparse, _threads, policy
 from fastnorm._accumulator import Accumulator
 from fastnorm._apply import Affine, Direction
 from fastnorm._arguments import holds_infinity
+from fastnorm._sklearn import announced, checks, is_foreign
 from fastnorm.moments import Moments
 
 Floats = NDArray[np.float64]
 
-FLOATS = [np.float64, np.float32, np.float16]  # what keeps its dtype; what is in neither list becomes the first
-INTEGERS = [np.bool_, *(np.dtype(f"{kind}{size}").type for kind in "iu" for size in (1, 2, 4, 8))]
 OURS = ("threads", "constant", "_moments")  # attributes that scikit-learn's scaler does not have
 NAMES = ("n_features_in_", "feature_names_in_")
 
@@ -114,7 +112,7 @@ class StandardScaler(_Theirs):  # type: ignore[misc]
         >>> StandardScaler().fit([[1.0], [3.0]], sample_weight=[3, 1]).mean_
         array([1.5])
         """
-        if _is_foreign(X):
+        if is_foreign(X):
             super().fit(X, y, sample_weight)
             return self
         return self._learn(X, y, sample_weight, None)
@@ -128,7 +126,7 @@ class StandardScaler(_Theirs):  # type: ignore[misc]
         >>> StandardScaler().partial_fit([[1.0]]).partial_fit([[3.0]]).n_samples_seen_
         np.int64(2)
         """
-        if _is_foreign(X):
+        if is_foreign(X):
             self.__dict__.pop("_moments", None)
             super().partial_fit(X, y, sample_weight)
             return self
@@ -139,8 +137,8 @@ class StandardScaler(_Theirs):  # type: ignore[misc]
         _threads.count(self.threads)
         with self._names_kept_on_error():
             if seen is None or not self._knows(X):
-                X = validate_data(self, X, reset=seen is None, **_checks(X, ("csr", "csc")))
-            with self._announced(X, y, sample_weight):
+                X = validate_data(self, X, reset=seen is None, **checks(X, ("csr", "csc")))
+            with announced(self, X, y, sample_weight):
                 weights = None
                 if sample_weight is not None:
                     weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
@@ -222,18 +220,6 @@ class StandardScaler(_Theirs):  # type: ignore[misc]
             self.__dict__.update(before)
             raise
 
-    @contextlib.contextmanager
-    def _announced(self, X: Any, y: Any, sample_weight: Any) -> Iterator[None]:
-        """Tell scikit-learn's callbacks, which it has since 1.9."""
-        if not hasattr(self, "_init_callback_context"):
-            yield
-            return
-        context = self._init_callback_context()
-        task = {"estimator": self, "X": X, "y": y, "metadata": {"sample_weight": sample_weight}}
-        context.call_on_fit_task_begin(**task)
-        yield
-        context.call_on_fit_task_end(**task, reconstruction_attributes={})
-
     # ------------------------------------------------------------------------------------------- transform
 
     def transform(self, X: Any, copy: bool | None = None) -> Any:
@@ -262,7 +248,7 @@ class StandardScaler(_Theirs):  # type: ignore[misc]
         array([[3.]])
         """
         check_is_fitted(self)
-        return super().transform(X, copy) if _is_foreign(X) else self._run(X, copy, "forward")
+        return super().transform(X, copy) if is_foreign(X) else self._run(X, copy, "forward")
 
     def inverse_transform(self, X: Any, copy: bool | None = None) -> Any:
         """Return ``X * scale_ + mean_``: what `transform` was given, up to rounding. As for `transform`.
@@ -273,16 +259,16 @@ class StandardScaler(_Theirs):  # type: ignore[misc]
         array([[5.]])
         """
         check_is_fitted(self)
-        return super().inverse_transform(X, copy) if _is_foreign(X) else self._run(X, copy, "inverse")
+        return super().inverse_transform(X, copy) if is_foreign(X) else self._run(X, copy, "inverse")
 
     def _run(self, X: Any, copy: bool | None, direction: Direction) -> Any:
         in_place = not (self.copy if copy is None else copy)
         if self._knows(X) and (X.flags.writeable or not in_place):
             pass
         elif direction == "forward":
-            X = validate_data(self, X, reset=False, force_writeable=in_place, **_checks(X, "csr"))
+            X = validate_data(self, X, reset=False, force_writeable=in_place, **checks(X, "csr"))
         else:  # z-scores need not have the names of the features
-            X = check_array(X, force_writeable=in_place, **_checks(X, "csr"))
+            X = check_array(X, force_writeable=in_place, **checks(X, "csr"))
         affine = self._affine(X.shape[1])
         if issparse(X):
             self._check_uncentred("center" if direction == "forward" else "uncenter")
@@ -389,17 +375,6 @@ class StandardScaler(_Theirs):  # type: ignore[misc]
             copying.deepcopy({name: value for name, value in vars(scaler).items() if name not in OURS})
         )
         return ours
-
-
-def _is_foreign(X: Any) -> bool:
-    """Whether scikit-learn is to work with arrays of another library (``array_api_dispatch``): its own code does."""
-    return bool(get_config()["array_api_dispatch"]) and not _is_numpy_namespace(get_namespace(X)[0])
-
-
-def _checks(X: Any, sparse: Any) -> dict[str, Any]:
-    """What scikit-learn is to check: all but infinities, which it would look for in a pass of its own."""
-    dtypes = FLOATS if issparse(X) else FLOATS + INTEGERS
-    return {"accept_sparse": sparse, "dtype": dtypes, "ensure_all_finite": False}
 
 
 def _samples_seen(moments: Moments) -> Any:

@@ -56,7 +56,9 @@ def test_sums_come_and_go(case):
     x, axis = case
     moments = Moments.of(x, axis=axis)
     assert_same(moments, moments + moments - moments)
-    assert_exact(moments + moments, naive.moments(np.stack([x, x]), [a - x.ndim for a in naive.kept_axes(axis, x.ndim)]))
+    assert_exact(
+        moments + moments, naive.moments(np.stack([x, x]), [a - x.ndim for a in naive.kept_axes(axis, x.ndim)])
+    )
 
 
 @pytest.mark.parametrize("affine", [False, True])
@@ -67,7 +69,8 @@ def test_scores_are_those_of_the_kernels(affine, case):
     assume(x.size)
     layer = Normalization(axis, affine=affine, inf="omit").adapt(x)
     if affine:
-        layer.gamma, layer.beta = np.linspace(0.5, 2, layer.mean.size).reshape(layer.mean.shape), layer.mean * 0 + 3
+        layer.gamma = np.linspace(0.5, 2, layer.mean.size).reshape(layer.mean.shape)
+        layer.beta = 3 - layer.gamma
     z = layer.transform(x)
     back = layer.inverse_transform(z)
     with pytest.MonkeyPatch.context() as patch:

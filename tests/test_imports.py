@@ -27,7 +27,7 @@ LEVELS = {
     **dict.fromkeys(("_statistics", "_codec", "_frames"), 4),
     **dict.fromkeys(("_arguments", "moments", "report", "state"), 5),
     **dict.fromkeys(("_accumulator", "_layer", "page", "policy"), 6),
-    **dict.fromkeys(("_batches", "_learner"), 7),
+    **dict.fromkeys(("_batches", "_learner", "_sklearn"), 7),
     **dict.fromkeys(("normalization", "batchnorm"), 8),
     **dict.fromkeys(("_warmup", "sklearn", "keras", "torch", "onnx", "files"), 9),
     **dict.fromkeys(("dask", "ray", "spark"), 10),
@@ -40,8 +40,8 @@ HOMES = {
     "numba": {"_jit", "_kernels"},
     "llvmlite": {"_jit", "_kernels"},
     "ml_dtypes": {"_layout"},
-    "sklearn": {"sklearn", "dask"},
-    "scipy": {"sklearn"},
+    "sklearn": {"sklearn", "_sklearn", "dask"},
+    "scipy": {"sklearn", "_sklearn"},
     "keras": {"keras"},
     "torch": {"torch"},
     "onnx": {"onnx"},
@@ -59,9 +59,9 @@ HOMES = {
 OPENS_WITH = {
     *((room, "numba") for room in ("_jit", "_kernels")),
     *((room, "llvmlite") for room in ("_jit", "_kernels")),
-    *((room, room) for room in ("sklearn", "keras", "torch", "dask", "ray")),
+    *((room, room) for room in ("keras", "torch", "dask", "ray")),
     *(("_frames", library) for library in ("pandas", "polars", "pyarrow")),  # a file each, imported for its tables
-    ("sklearn", "scipy"),
+    *((room, library) for room in ("sklearn", "_sklearn") for library in ("sklearn", "scipy")),
     ("dask", "sklearn"),  # in the file of its scaler alone
     ("files", "pyarrow"),  # in the modules of table formats, imported for their files
     ("spark", "pyspark"),
