@@ -27,6 +27,8 @@ def warmup() -> None:
     >>> from fastnorm import warmup
     >>> warmup()
     """
+    import fastnorm._kernels.limbs  # noqa: F401  # from here on, few values are for kernels too
+
     wide = np.ones((2, MANY))
     Normalization().adapt(wide).forget(wide[:1]).transform(wide)
     for dtype in DTYPES:

@@ -28,7 +28,7 @@ layer.save(sys.argv[1])
 again = Normalization.load(sys.argv[1])
 z = again.transform(x)
 print(layer.mean.tobytes() == again.mean.tobytes(), np.abs(again.inverse_transform(z) - x).max() < 1e-12)
-print((layer + again).moments == Moments.of(np.concatenate([x, x])), again.transform(x[:1]).tobytes() == z[:1].tobytes())
+print((layer + again).moments == Moments.of(np.concatenate([x, x])), again.transform(x[:1]).tobytes() == z[0].tobytes())
 here = False
 for _ in range(_few.BUDGET // x.size):
     Moments.of(x)
