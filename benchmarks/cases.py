@@ -97,7 +97,9 @@ def maker(group: str) -> Make:
 
 
 FLOATS = ("float32", "float64")
-COLUMNS = (64, 1024, 10_000)
+COLUMNS = (64, 256, 1024, 10_000)
+MANY = 100_000
+ARRAYS = ("jax", "keras", "numbagg", "numpy", "onedal", "sklearn", "torch")  # a table has not so many columns
 WIDE = Data("float64", 64, values="lognormal")
 MILLION = Data("float32", 1_000_000, rows=100)
 IMAGES = Data("uint8", 3, values="integers", pixels=(224, 224))
@@ -109,6 +111,7 @@ FITS = [
     *(fit("fit", Data(f, 64), targets=at_least(0.85, 1.5), headline=f"fit {f}", cap=FULL) for f in FLOATS),
     *(fit("fit", Data(f, n), targets=at_least(0.85, 1.5)) for f in FLOATS for n in COLUMNS if n > 64),
     *(fit("fit", Data(f, n, order="F"), targets=at_least(0.85, 1.5)) for f in FLOATS for n in COLUMNS),
+    *(fit("fit", Data(f, MANY, order=order), targets=at_least(0.6), peers=ARRAYS) for f in FLOATS for order in "CF"),
     *(fit("fit", Data(f, n), targets=at_least(0.7)) for f in FLOATS for n in (1, 9)),
     fit("fit", MILLION, "100 rows", targets=at_least(0.7)),
     # Beside it the sums alone: the statistics of so many columns take a time of their own.

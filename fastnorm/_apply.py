@@ -173,8 +173,8 @@ def _parameters(affine: Affine, inverted: bool) -> list[Floats]:
 
 
 def _frozen(values: Floats) -> Floats:
-    """A read-only view: numba compiles a kernel for each of the two kinds that it meets."""
-    view = values.view()
+    """Read-only and contiguous: kernels are compiled for this kind of array alone."""
+    view = np.ascontiguousarray(values).view()
     view.flags.writeable = False
     return view
 

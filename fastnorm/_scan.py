@@ -24,6 +24,7 @@ RANGES = {
     "integer": ((0, 5), (0, 8), (0, 0)),
     "weighted": ((-68, 65), (-102, 97), (-34, 33)),
 }
+LONG = 1 << 18  # features whose limbs fill a page of 2 MB
 LOWEST = {"narrow": -149, "double": -1074, "integer": 0, "weighted": -1074}
 COUNTS = 3  # rows of a state before its limbs: NaN, +inf, -inf
 _TINY = np.array([5e-324])
@@ -114,8 +115,13 @@ class Whole:
 
     def counted(self, rows: int) -> Counted:
         """The sums as values."""
-        missing, posinf, neginf = self.rows[:COUNTS]
+        missing, posinf, neginf = self._kept(0, COUNTS)
         return Counted(rows, missing, posinf, neginf, self._sums(0), self._sums(1), None)
+
+    def _kept(self, low: int, high: int) -> Integers:
+        """Some rows: long ones lie in pages of their own, of which those of other rows take no memory."""
+        part = self.rows[low:high]
+        return part if part.shape[1] >= LONG else part.copy()
 
     def _sums(self, side: int) -> Sums:
         parts = [part[1:] for part in self.parts if part[0] == side]
@@ -128,7 +134,7 @@ class Whole:
                 self.rows[end - 1, columns] &= 0xFFFFFFFF
                 self.rows[end : high - 1, columns] = sign & 0xFFFFFFFF
                 self.rows[high - 1, columns] = sign
-        return Sums(int(self.layout[2 * side + 1]) + 32 * (low - self.first[side]), self.rows[low:high])
+        return Sums(int(self.layout[2 * side + 1]) + 32 * (low - self.first[side]), self._kept(low, high))
 
 
 def kind_of(dtype: np.dtype[Any]) -> str:

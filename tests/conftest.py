@@ -20,6 +20,8 @@ from pools import stop_all_pools
 from processes import GUARD
 from strategies import UNJITTED
 
+import fastnorm._kernels.limbs  # noqa: F401  # few values are for the kernels, too, but in test_few
+
 pytest.register_assert_rewrite("checks", "places", "scores", "states")
 
 collect_ignore = [] if CHROMIUM else ["test_page_browser.py"]

@@ -262,8 +262,8 @@ def test_normalizing_an_array_loads_numba_alone():
         import sys
         import numpy as np
         import fastnorm
-            x = np.ones((20_000, 3))
-            fastnorm.Normalization().adapt(x).transform(x)
+        x = np.ones((20_000, 3))
+        fastnorm.Normalization().adapt(x).transform(x)
         print(*sys.modules)
         """
     ).split()

@@ -166,6 +166,9 @@ part = (lambda array, start, count: array[start : start + count]) if INTERPRETED
 
 @intrinsic
 def _at(context: Any, parameters: Any, o: Any, c: Any) -> Any:
+    if parameters.layout != "C":
+        raise TypeError(f"the parameters of a kernel are contiguous, not {parameters}")
+
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         array, row, lane = arguments
         data = context.make_array(signature.args[0])(context, builder, array).data
