@@ -79,10 +79,12 @@ def _by_kernel(counted: Counted, divisors: Integers) -> tuple[Statistics, NDArra
     values, verdicts = np.empty((5, len(divisors))), np.empty(len(divisors), np.int8)
     _launch(kernels.statistics, counted, divisors, values, verdicts)
     mean, low, rest, variance, std = values
-    scaled = Scaled(mean.copy(), low.copy(), rest, std.copy(), np.zeros(len(mean), np.int64))
+    left = np.flatnonzero(verdicts == kernels.UNDECIDED)
+    # One array for both, unless some are still to be scaled; memory that is new costs more than the division.
+    applied = [values.copy() for values in (mean, low, std)] if len(left) else [mean, low, std]
+    scaled = Scaled(applied[0], applied[1], rest, applied[2], np.zeros(len(mean), np.int64))
     constant = verdicts == kernels.CONSTANT
-    out = Statistics(divisors.astype(np.float64), mean, low, variance, std, constant, scaled)
-    return out, np.flatnonzero(verdicts == kernels.UNDECIDED)
+    return Statistics(divisors.astype(np.float64), mean, low, variance, std, constant, scaled), left
 
 
 def _launch(kernel: Any, counted: Counted, divisors: Integers, *out: NDArray[Any]) -> None:
@@ -95,7 +97,7 @@ def _launch(kernel: Any, counted: Counted, divisors: Integers, *out: NDArray[Any
     size = max((high - low) // 32, len(total) + EXTRA, QUOTIENT) + 1
 
     def work(firsts: Iterator[int]) -> None:
-        scratch = np.zeros((4, size), np.uint64)
+        scratch = np.zeros((3, size), np.uint64)
         for first in firsts:
             kernel(first, min(first + SHARE, len(divisors)), divisors, total, square, units, scratch, *out)
 

@@ -79,12 +79,10 @@ def of_moments(
 ) -> Parameters:
     """Return the parameters of exact moments; ``names`` are those of the features."""
     scaled = moments._scaled
-    variance = moments.variance.reshape(-1).copy()
-    mean, std = scaled.mean.copy(), scaled.std.copy()
+    variance, mean, std = moments.variance.reshape(-1), scaled.mean, scaled.std
     if nan == "propagate":
         gone = moments.missing.reshape(-1) > 0
-        for values in (mean, variance, std):
-            values[gone] = np.nan
+        variance, mean, std = (np.where(gone, np.nan, values) for values in (variance, mean, std))
     low, rest, shift = scaled.low, scaled.rest, scaled.shift
     still = taken_for_constant(moments, constant)
     if constant == "epsilon":

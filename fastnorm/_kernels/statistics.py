@@ -43,22 +43,24 @@ def magnitude(limbs, j, digits):
 
 
 @inner_kernel
-def spread(n, limbs, squares, j, units, s, q, out):
+def spread(n, limbs, squares, j, units, s, out):
     """Write n*Q - S**2; return the sign (2: not written, for n is beyond a digit), and what `magnitude` says of S."""
     low, high, sign = magnitude(limbs, j, s)
-    q_low, q_high, q_sign = magnitude(squares, j, q)
+    rows = squares.shape[0]
     if n < 1 or n > 0xFFFFFFFF:
-        return 2 if n or high or q_high else 0, low, high, sign
-    if q_sign < 0:
+        any_square = False
+        for i in range(rows):
+            any_square |= squares[i, j] != 0
+        return 2 if n or high or any_square else 0, low, high, sign
+    if rows and squares[rows - 1, j] < 0:
         return -1, low, high, sign
     out[:] = 0
     carry, factor = np.uint64(0), np.uint64(n)
-    for i in range(q_low, q_high):
-        product = factor * q[i] + carry
+    for i in range(rows):
+        product = factor * np.uint64(squares[i, j]) + carry
         out[units[1] + i] = product & MASK
         carry = product >> DIGIT
-    if q_high:
-        out[units[1] + q_high] = carry
+    out[units[1] + rows] = carry
     for i in range(low, high):
         at = units[0] + i
         carry, factor = np.uint64(0), s[i]  # what is still to be taken off, at most 2**32
@@ -236,10 +238,10 @@ def long_variance(digits, n, quotient, values, unit, j):
 @exact_kernel
 def statistics(first, last, counts, limbs, squares, units, scratch, values, verdicts):
     """Write three parts of the mean, variance and std of the features from ``first``, and how they were decided."""
-    s, q, out, quotient = scratch[0], scratch[1], scratch[2], scratch[3]
+    s, out, quotient = scratch[0], scratch[1], scratch[2]
     for j in range(first, last):
         n = counts[j]
-        found, low, high, sign = spread(n, limbs, squares, j, units, s, q, out)
+        found, low, high, sign = spread(n, limbs, squares, j, units, s, out)
         verdicts[j] = UNDECIDED
         if n == 0:
             verdicts[j] = DECIDED
@@ -261,6 +263,6 @@ def statistics(first, last, counts, limbs, squares, units, scratch, values, verd
 @exact_kernel
 def signs(first, last, counts, limbs, squares, units, scratch, verdicts):
     """Write the sign of n*Q - S**2 of the features from ``first``; 2 where n is not within a digit."""
-    s, q, out = scratch[0], scratch[1], scratch[2]
+    s, out = scratch[0], scratch[1]
     for j in range(first, last):
-        verdicts[j] = spread(counts[j], limbs, squares, j, units, s, q, out)[0]
+        verdicts[j] = spread(counts[j], limbs, squares, j, units, s, out)[0]
