@@ -124,10 +124,9 @@ def _is_few_rows(x: Any) -> bool:
 def _run_few(x: Array, out: Array, kept: tuple[int, ...], affine: Affine, direction: Direction) -> None:
     """Few values, without kernels."""
     shape = [n if axis in kept else 1 for axis, n in enumerate(x.shape)]
-    mean, low, scale = (values.reshape(shape) for values in (affine.mean, affine.low, affine.scale))
-    gamma, beta = (None if values is None else values.reshape(shape) for values in (affine.gamma, affine.beta))
-    z = _few.scores(x, mean, low, scale, gamma, beta, direction == "inverse", _multiplies(out, direction))
-    _store(z, out)
+    multiplies = _multiplies(out, direction)
+    parameters = [values.reshape(shape) for values in _parameters(affine, multiplies)]
+    _store(_few.scores(x, direction == "inverse", multiplies, *parameters), out)
 
 
 def _direct(x: Array, out: Array, affine: Affine, direction: Direction) -> bool:

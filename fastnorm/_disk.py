@@ -89,6 +89,7 @@ def replace(target: Path, data: bytes) -> None:
         If it cannot be written, with its name; an earlier one is then as it was.
     """
     try:
+        sync_folder(target.parent)  # if that cannot be done, it shows before anything has changed
         new, file = _begun(target)
         try:
             with file:
@@ -109,7 +110,7 @@ def replace(target: Path, data: bytes) -> None:
 
 def _begun(target: Path) -> tuple[Path, IO[bytes]]:
     """A new file beside ``target``, locked; those that no living process has locked are removed."""
-    start = f".{target.name}.fastnorm-new-"
+    start = f".{target.name[:50]}.fastnorm-new-"  # as short as a long name needs it
     for path in target.parent.glob(f"{glob.escape(start)}*"):
         with suppress(OSError), path.open("rb") as left:
             if lock(left):

@@ -22,11 +22,13 @@ _left = BUDGET
 
 def without_kernels(values: int) -> bool:
     """Whether to do without kernels for so many values more."""
+    return "fastnorm._kernels.limbs" not in sys.modules and values <= min(MOST, _left)
+
+
+def spend(values: int) -> None:
+    """Count so many values that were done without kernels."""
     global _left  # noqa: PLW0603
-    if "fastnorm._kernels.limbs" in sys.modules or values > min(MOST, _left):
-        return False
     _left -= values + CALL
-    return True
 
 
 def sums(x: NDArray[Any]) -> tuple[int, list[int], list[int]]:
@@ -34,6 +36,7 @@ def sums(x: NDArray[Any]) -> tuple[int, list[int], list[int]]:
 
     e is a multiple of 32, 0 for whole numbers.
     """
+    spend(x.size)
     if x.dtype.kind in "biu":
         lowest, columns = 0, x.T.tolist()
     else:
@@ -49,20 +52,21 @@ def sums(x: NDArray[Any]) -> tuple[int, list[int], list[int]]:
 
 def scores(
     x: NDArray[Any],
+    inverse: bool,
+    multiplies: bool,
     mean: Floats,
     low: Floats,
     scale: Floats,
-    gamma: Floats | None,
-    beta: Floats | None,
-    inverse: bool,
-    single: bool,
+    gamma: Floats | None = None,
+    beta: Floats | None = None,
 ) -> Floats:
-    """What the kernels of `_kernels.apply` compute, operation by operation."""
+    """What the kernels of `_kernels.apply` compute with these parameters, operation by operation."""
+    spend(x.size)
     with np.errstate(all="ignore"):
         v = x.astype(np.float64)
         if inverse:
             v = v if gamma is None or beta is None else (v - beta) / gamma
             return np.add(v * scale + low, mean)
         v = v - mean - low
-        v = v * (1.0 / scale) if single else v / scale
+        v = v * scale if multiplies else v / scale
         return v if gamma is None or beta is None else v * gamma + beta

@@ -107,8 +107,9 @@ class Layer:
         if setting is not None and not getattr(self, setting):
             raise AttributeError(f"this {type(self).__name__} has no {name}; make it with {setting}=True")
         if getattr(self, f"_{name}") is None:
-            self._check_adapted()
-            shape = self._feature_shape()
+            if (shape := self._feature_shape()) is None:  # known, too, where all rows were forgotten
+                self._check_adapted()
+                shape = self._feature_shape()
             assert shape is not None
             setattr(self, f"_{name}", np.full(shape, first))
         values: Floats = getattr(self, f"_{name}").view()

@@ -126,7 +126,7 @@ class Whole:
     def _sums(self, side: int) -> Sums:
         parts = [part[1:] for part in self.parts if part[0] == side]
         if not parts:
-            return Sums(0, self.rows[:0])
+            return Sums(0, np.empty((0, self.rows.shape[1]), np.int64))
         low, high = min(part[0] for part in parts), max(part[1] for part in parts)
         for _, end, columns in parts:
             if end < high:  # the last limb alone has a sign: the rows above go on with it

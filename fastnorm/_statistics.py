@@ -22,7 +22,7 @@ PATIENCE = 1 << 14  # until there were so many, a few at a time (0.3 s): after t
 SHARE = 1 << 13  # features of a unit of work
 EVERY = slice(None)
 
-_few = 0  # features that came a few at a time
+_so_far = 0  # features that came a few at a time
 
 
 class Scaled(NamedTuple):
@@ -62,9 +62,9 @@ def of(counted: Counted) -> Statistics:
 
 def _divisors(counted: Counted) -> Integers | None:
     """What the sums are divided by, if it is a job for the kernel: many features, no weights but whole numbers."""
-    global _few  # noqa: PLW0603
-    if len(counted.missing) < MANY and _few < PATIENCE:
-        _few += len(counted.missing)
+    global _so_far  # noqa: PLW0603
+    if len(counted.missing) < MANY and _so_far < PATIENCE:
+        _so_far += len(counted.missing)
         return None
     weight = counted.weight
     if weight is None:

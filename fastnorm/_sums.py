@@ -32,6 +32,7 @@ class Sums(NamedTuple):
 def canonical(exponent: int, limbs: Integers) -> Sums:
     """Carry, and drop rows that say nothing: equal values get equal limbs; ``exponent`` is a multiple of 32."""
     if _few.without_kernels(limbs.size):
+        _few.spend(limbs.size)
         columns = limbs.T.tolist()
         return from_integers(exponent, (sum(limb << 32 * i for i, limb in enumerate(column)) for column in columns))
     from fastnorm._kernels.limbs import trim

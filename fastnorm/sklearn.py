@@ -212,9 +212,12 @@ class StandardScaler(_Theirs):  # type: ignore[misc]
     def _names_kept_on_error(self) -> Iterator[None]:
         """Validation sets them before all is known to be well."""
         before = {name: vars(self)[name] for name in NAMES if name in vars(self)}
+        moments = vars(self).get("_moments")
         try:
             yield
         except BaseException:
+            if vars(self).get("_moments") is not moments:  # it has learned; a callback failed afterwards
+                raise
             for name in set(NAMES) - set(before):
                 self.__dict__.pop(name, None)
             self.__dict__.update(before)

@@ -8,7 +8,7 @@ from checks import assert_exact, assert_same
 from hypothesis import assume, given
 from processes import run_python
 
-from fastnorm import Moments, Normalization, _few
+from fastnorm import BatchNormalization, Moments, Normalization, _few
 
 SMALL = """
 import sys
@@ -77,6 +77,16 @@ def test_scores_are_those_of_the_kernels(affine, case):
         patch.setattr(_few, "without_kernels", lambda values: False)
         assert layer.transform(x).tobytes() == z.tobytes()
         assert layer.inverse_transform(z).tobytes() == back.tobytes()
+
+
+def test_a_gamma_without_beta_counts():
+    """A layer that scales and does not shift."""
+    x = np.array([[1.0, 2], [3, 5], [8, 9]])
+    layer, plain = BatchNormalization(center=False), BatchNormalization(center=False)
+    plain(x, training=True), layer(x, training=True)
+    layer.gamma = [8.0, 64.0]
+    assert (8 * plain(x)[:, 0]).tobytes() == layer(x)[:, 0].tobytes()
+    assert (64 * plain(x)[:, 1]).tobytes() == layer(x)[:, 1].tobytes()
 
 
 def test_a_small_table_does_not_load_numba(tmp_path):

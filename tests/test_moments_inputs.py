@@ -59,6 +59,12 @@ def test_features_that_lie_side_by_side_are_exact(rows, dtype, reach):
     assert not Moments.of(np.zeros_like(x)).std.any()
 
 
+def test_there_may_be_more_threads_than_features():
+    """Each worker has a column, or none."""
+    x = generator().normal(size=(40, 2048))
+    assert_same(Moments.of(x, threads=1), Moments.of(x, threads=2000))
+
+
 def test_a_masked_array_without_a_mask_is_an_array():
     """`nomask` hides nothing."""
     x = generator().normal(size=(9, 3))

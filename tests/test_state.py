@@ -218,6 +218,25 @@ def test_what_a_killed_save_left_goes_with_the_next(tmp_path):
 
 
 @pytest.mark.posix
+def test_a_link_to_itself_is_no_place(tmp_path):
+    """It stays what it is, and the error says so."""
+    loop = tmp_path / "loop"
+    loop.symlink_to("loop")
+    with pytest.raises(OSError, match="leads back to itself"):
+        Normalization().adapt([[1.0]]).save(loop)
+    assert loop.is_symlink()
+
+
+def test_a_layer_that_forgot_everything_keeps_its_gamma(tmp_path):
+    """What was set goes with the features, which are still known."""
+    layer = Normalization(affine=True).adapt([[1.0], [3.0]])
+    layer.gamma = [2.0]
+    layer.forget([[1.0], [3.0]]).save(tmp_path / "state.json")
+    again = Normalization.load(tmp_path / "state.json").update([[1.0], [3.0]])
+    assert [[-2.0], [2.0]] == again.transform([[1.0], [3.0]]).tolist()
+
+
+@pytest.mark.posix
 def test_saving_to_a_link_writes_the_file_it_leads_to(tmp_path):
     """The link stays one, whether its file is there yet or not, and nothing else lies in either folder."""
     (tmp_path / "far").mkdir()
@@ -319,7 +338,7 @@ def test_a_file_keeps_its_permissions(tmp_path, mode):
     assert math.isclose(Normalization.load(path).mean[0], 0.1)
 
 
-@pytest.mark.parametrize("name", ["state", "no suffix.", ".hidden", "größe 温度.json", "a b.json"])
+@pytest.mark.parametrize("name", ["state", "no suffix.", ".hidden", "größe 温度.json", "a b.json", "x" * 250, "温" * 80])
 def test_a_file_may_have_any_name(tmp_path, name, monkeypatch):
     """Spaces, dots, other alphabets, relative paths."""
     monkeypatch.chdir(tmp_path)

@@ -276,7 +276,7 @@ def test_few_features_are_for_the_kernel_once_there_were_many_of_them():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_statistics, "MANY", 21)
         patch.setattr(_statistics, "PATIENCE", 45)
-        patch.setattr(_statistics, "_few", 0)
+        patch.setattr(_statistics, "_so_far", 0)
         counted = Moments.of(np.ones((2, 20)))._counted
         asked = [_statistics._divisors(counted) is not None for _ in range(5)]
     assert [False, False, False, True, True] == asked

@@ -46,7 +46,7 @@ def adapt(
     how, settings = reading.how(), learning.settings()
     if run.dry_run:
         return plan(sources, how, f"adapt, and write the state to {out}", printing)
-    with locked(out):  # what is kept beside it belongs to one command
+    with locked(Path(os.path.realpath(out))):  # what is kept beside it belongs to one command
         layer, skipped = _adapted(sources, out, how | settings, run, printing)
         layer.save(out)
     return answer(layer, {"sources": sources, "state": str(out)}, skipped, printing)
@@ -149,7 +149,7 @@ def _learned_and_written(
     """Adapt, normalize, then put the state in its place; the files that were meant, and those that were left out."""
     from fastnorm.files._beside import locked
 
-    with locked(state):  # what is kept beside it belongs to one command
+    with locked(Path(os.path.realpath(state))):  # what is kept beside it belongs to one command
         layer, sources, skipped = _learned(sources, state, target, how, settings, run, printing)
         try:
             _write(layer, sources, target, how, skipped, run, printing)

@@ -31,8 +31,8 @@ class Checkpoint:
 
     def __init__(self, path: Source | None, question: dict[str, Any]) -> None:
         self.path = None if path is None else Path(path)
-        question |= {"region": [_arrays.REGION, _arrays.VIEWED], "version": version()}  # what steps depend on
-        self.question = json.loads(json.dumps(question))  # asked otherwise, a scan cannot go on here
+        steps = {"region": [_arrays.REGION, _arrays.VIEWED], "version": version()}  # what they depend on
+        self.question = json.loads(json.dumps(question | steps))  # asked otherwise, a scan cannot go on here
         self.finished: list[list[Any]] = []
         self.total: Part | None = None  # of the finished files
         self.working: list[Any] | None = None  # identity of the file in work

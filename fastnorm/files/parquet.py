@@ -82,8 +82,8 @@ class ParquetTable(TableFile):
 
 
 def _width(kind: Any) -> int:
-    """Bytes of a number; z-scores of the shortest take as many."""
-    return 4 if pa.types.is_primitive(kind) and kind.bit_width <= 32 else 8
+    """Bytes of a number or its z-score, whichever is longer."""
+    return 4 if pa.types.is_primitive(kind) and kind.bit_width <= (32 if pa.types.is_floating(kind) else 16) else 8
 
 
 class ParquetWriter(TableWriter):
