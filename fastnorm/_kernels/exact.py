@@ -18,6 +18,7 @@ from fastnorm._kernels.lanes import (
     UNSET,
     WIDE_E,
     WIDE_SUMS,
+    add_up,
     begin,
     fitting,
     move,
@@ -149,6 +150,8 @@ def add_blocks(x, start, blocks, rows, stride, ahead, lanes, period, feature, fl
 def finish(lanes, period, feature, integers, narrow, state, layout, span):
     """Empty the lanes into the limbs of their features."""
     not_inlined()
+    if period == 1 and integers[BLOCKS] * lanes <= FLUSH:
+        add_up(lanes, integers, NARROW if narrow else PLAIN)
     for c in range(lanes):
         settle(c, integers, narrow, state, layout, feature + c % period, span)
     integers[BLOCKS] = 0
@@ -158,7 +161,7 @@ def finish(lanes, period, feature, integers, narrow, state, layout, span):
 def scan(x, start, outer, step, rows, stride, lanes, period, feature, hop, floats, integers, state, layout, span):
     """Add float32 or float64: x[start + o*step + r*stride + c] is of feature + o*hop + c % period."""
     narrow = x.itemsize == 4
-    begin(x, start, rows, stride, lanes, floats, integers)
+    begin(x, start, rows, stride, lanes, period, floats, integers)
     size = HALF if stride == lanes and lanes * x.itemsize > 1024 else FULL  # two blocks fit the second-level cache
     few = rows < 8 * FULL and stride > lanes  # then a tile has all rows of its columns: its neighbour comes next
     if few:
@@ -171,7 +174,7 @@ def scan(x, start, outer, step, rows, stride, lanes, period, feature, hop, float
         if hop and o:
             finish(lanes, period, feature, integers, narrow, state, layout, span)
             feature += hop
-            begin(x, here, rows, stride, lanes, floats, integers)
+            begin(x, here, rows, stride, lanes, period, floats, integers)
         add_blocks(x, here, whole, size, stride, ahead, lanes, period, feature, floats, integers, state, layout, span)
         last = rows - whole * size
         if last:
@@ -208,7 +211,7 @@ def scan_half(
                     for c in range(lanes):
                         wide[c] = np.uint32(np.int64(row[c]) << 16).view(np.float32)
             if fresh:
-                begin(tile, ZERO, count, lanes, lanes, floats, integers)
+                begin(tile, ZERO, count, lanes, lanes, period, floats, integers)
                 fresh = False
             add_blocks(
                 tile, ZERO, ONE, count, lanes, ZERO, lanes, period, feature, floats, integers, state, layout, span

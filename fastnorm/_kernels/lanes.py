@@ -47,8 +47,8 @@ def fitting(squares, rows):
 
 
 @inner_kernel
-def begin(x, start, rows, stride, lanes, floats, integers):
-    """Empty the lanes, and aim them at what the first rows hold."""
+def begin(x, start, rows, stride, lanes, period, floats, integers):
+    """Empty the lanes, and aim them at what the first rows hold; all together where they are of one feature."""
     not_inlined()
     sample = min(rows, 16)
     squares = part(floats, LANES, LANES)
@@ -59,6 +59,12 @@ def begin(x, start, rows, stride, lanes, floats, integers):
         for c in range(lanes):
             w = np.float64(row[c]) * np.float64(row[c])
             squares[c] += w if w <= 1e300 else 0.0
+    if period == 1:
+        most = squares[0]
+        for c in range(lanes):
+            most = max(most, squares[c])
+        for c in range(lanes):
+            squares[c] = most
     for c in range(lanes):
         move(c, fitting(squares[c], sample) if squares[c] > 0.0 else ZERO, floats, integers, x.itemsize == 4)
         integers[WIDE_E + c] = UNSET
@@ -68,3 +74,15 @@ def begin(x, start, rows, stride, lanes, floats, integers):
         for c in range(lanes):
             sums[c] = 0
     integers[BLOCKS] = 0
+
+
+@inner_kernel
+def add_up(lanes, integers, table):
+    """Add the whole numbers of the lanes of one feature to those of the first, where they are aimed alike."""
+    E = integers[AT_E]
+    for k in range(table.shape[0]):
+        sums = part(integers, k * LANES, lanes)
+        for c in range(1, lanes):
+            if integers[AT_E + c] == E:
+                sums[0] += sums[c]
+                sums[c] = 0

@@ -32,7 +32,7 @@ def scan_weighted(
     ``scale`` is a power of two that makes the weights less than 1, and ``scaled`` the layout of their sums; ``layout``
     is that of the sums of the weights as they are.
     """
-    begin(x, start, rows, stride, lanes, floats, integers)
+    begin(x, start, rows, stride, lanes, lanes, floats, integers)
     flags = part(integers, FLAGS, 2 * LANES)
     high = low = ZERO
     for first in range(0, rows, BLOCK):
