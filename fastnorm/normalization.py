@@ -213,7 +213,8 @@ class Normalization(Learner):
         return self._statistic(self._fixed[0][...] if self._fixed else self._reported_mean())
 
     def _reported_mean(self) -> Floats:
-        return np.where(np.isnan(self._parameters_applied()[0].mean), np.nan, self.moments.mean.reshape(-1))
+        mean, gone = self.moments.mean.reshape(-1), np.isnan(self._parameters_applied()[0].mean)
+        return np.where(gone, np.nan, mean) if gone.any() else mean
 
     @property
     def variance(self) -> Floats:

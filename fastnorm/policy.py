@@ -187,4 +187,4 @@ def _scale(
             f"{int(still.sum())} feature(s) are constant (variance 0), first feature {_first(still, names)}; "
             'drop them, or use constant="center" to only centre them'
         )
-    return np.where(still, one, std)
+    return np.where(still, one, std) if still.any() else std
