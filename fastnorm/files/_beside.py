@@ -5,10 +5,11 @@ from __future__ import annotations
 import errno
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO
 
+from fastnorm import _threads
 from fastnorm._disk import cured, lies_at, lock
 
 
@@ -27,11 +28,12 @@ def locked(target: Path) -> Iterator[None]:
         If another process writes it.
     """
     path = beside(target, "lock")
-    with _lock(path, target):
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)  # before the lock goes: who has just opened this file sees that it is gone
+    with ExitStack() as stack:
+        with _threads.uninterrupted():  # a file that was made is known to the stack
+            stack.enter_context(_lock(path, target))
+            # before the lock goes: who has just opened this file sees that it is gone
+            stack.callback(path.unlink, missing_ok=True)
+        yield
 
 
 def _lock(path: Path, target: Path) -> IO[bytes]:
