@@ -59,7 +59,7 @@ CLAIMS = [
     ),
     Claim(
         "26 115 rows](docs/data/README.md), 24 thousand missing values, one constant column",
-        "fastnorm normalize docs/data/weather.csv --out weather-normalized.csv",
+        "fastnorm normalize docs/data/weather.csv --out weather-normalized.csv --force",
         printed=True,
     ),
     Claim("From a checkout, this installs fastnorm and normalizes", laws("documents", only="README")),

@@ -62,8 +62,7 @@ def run(
     """Write the transformed ``x`` into ``out``, which has its shape and may be ``x`` itself; never left half done."""
     if not x.size:
         return
-    long = x.dtype.kind in "iu" and x.dtype.itemsize == 8
-    if not long and not _is_shifted(affine) and _few.without_kernels(x.size):
+    if _few.without_kernels(x.size) and not _is_long(x) and not _is_shifted(affine):
         with _threads.uninterrupted():
             _run_few(x, out, kept, affine, direction)
         return
@@ -149,6 +148,11 @@ def _multiplies(out: Array, direction: Direction) -> bool:
     return direction == "forward" and out.dtype.name == "float32"
 
 
+def _is_long(x: Array) -> bool:
+    """Whether values are 64-bit integers, which float64 does not hold."""
+    return x.dtype.kind in "iu" and x.dtype.itemsize == 8
+
+
 def _is_shifted(affine: Affine) -> bool:
     return bool(affine.shift.any())
 
@@ -188,7 +192,7 @@ def _run_tiles(
     found: _tiles.Tiling,
 ) -> None:
     in_place = x is out or (x.ctypes.data == out.ctypes.data and x.dtype == out.dtype)
-    long = x.dtype.kind in "iu" and x.dtype.itemsize == 8
+    long = _is_long(x)
     kernel = _kernel(direction, affine, "_in_place" if in_place else "", long)
     in_fours = _kernel(direction, affine, "_in_fours") if in_place else None
     lengths = [x.shape[axis] for axis in kept]
@@ -242,7 +246,7 @@ def _run_blocks(
     features = math.prod(kept_lengths)
     factor = np.exp2(affine.shift)
     shifted = _is_shifted(affine)
-    long = x.dtype.kind in "iu" and x.dtype.itemsize == 8 and direction == "forward"
+    long = _is_long(x) and direction == "forward"
     inverted = _multiplies(out, direction)
     kernel = _kernel(direction, affine, "" if inverted else "_in_place")
     parameters = _parameters(affine, inverted)

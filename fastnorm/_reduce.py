@@ -18,8 +18,8 @@ from fastnorm._scan import COUNTS, Scanner, State, Whole, check_subnormals, fold
 from fastnorm._sums import Integers, Sums
 from fastnorm._tiles import Block, Tile
 
-WIDE = 2048  # features from which workers share columns, not rows: one state for all of them
-GROUP = 4096  # of them at a time
+WIDE = 2048  # features from which workers share columns, not rows,
+GROUP = 4096  # at most so many at a time: their sums stay in cache
 SHARE = 1 << 20  # elements of a unit of work
 SMALL = 1 << 16  # elements below which threads cost more than they give
 COPIED = 1 << 18  # elements of a copied block

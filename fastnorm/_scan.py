@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import accumulate, chain
 from typing import Any
 
 import numpy as np
@@ -30,20 +31,23 @@ COUNTS = 3  # rows of a state before its limbs: NaN, +inf, -inf
 _TINY = np.array([5e-324])
 
 
+def offsets(kind: str, spare: int = 0) -> list[int]:
+    """The first row of the limbs on each side, with some rows to spare after each, and the number of rows."""
+    sizes = [high - low + spare for low, high in RANGES[kind]]
+    return list(accumulate(sizes, initial=COUNTS))
+
+
 class State:
     """The sums of one worker while it scans: limbs with deferred carries, and which of their rows are in use."""
 
     def __init__(self, kind: str, features: int) -> None:
         self.weighted = kind == "weighted"
         self.rows: Integers
-        ranges = RANGES[kind]
-        first, layout = COUNTS, []
-        for low, high in ranges:
-            layout += [first, 32 * low]
-            first += high - low
-        self.layout = np.array([*layout, LOWEST[kind]], np.int64)
-        self.rows = np.zeros((first, features), np.int64)
-        self.span = np.array([first, 0, first, 0, first, 0], np.int64)
+        *firsts, end = offsets(kind)
+        exponents = (32 * low for low, _ in RANGES[kind])
+        self.layout = np.array([*chain(*zip(firsts, exponents, strict=True)), LOWEST[kind]], np.int64)
+        self.rows = np.zeros((end, features), np.int64)
+        self.span = np.array(3 * [end, 0], np.int64)
 
     def limbs(self, side: int) -> tuple[int, Integers]:
         low, high = int(self.span[2 * side]), int(self.span[2 * side + 1])
@@ -92,12 +96,9 @@ class Whole:
     """The sums of all features, of which each worker brings some: memory is touched once, where it is needed."""
 
     def __init__(self, kind: str, features: int) -> None:
-        self.layout = State(kind, 0).layout
-        first, self.first = COUNTS, []
-        for low, high in RANGES[kind][:2]:
-            self.first.append(first)
-            first += high - low + 1  # what `canonical` may need
-        self.rows = np.zeros((first, features), np.int64)
+        *self.firsts, end = offsets(kind, spare=1)  # which `canonical` may need
+        self.exponents = [32 * low for low, _ in RANGES[kind]]
+        self.rows = np.zeros((end, features), np.int64)
         self.parts: list[tuple[int, int, int, slice]] = []  # side, rows from and to, columns
 
     def put(self, state: State, feature: int) -> None:
@@ -108,7 +109,7 @@ class Whole:
         for side in range(2):
             done = _sums.canonical(*state.limbs(side))
             if len(done.limbs):
-                low = self.first[side] + (done.exponent - int(self.layout[2 * side + 1])) // 32
+                low = self.firsts[side] + (done.exponent - self.exponents[side]) // 32
                 high = low + len(done.limbs)
                 self.rows[low:high, columns] = done.limbs
                 self.parts.append((side, low, high, columns))
@@ -116,14 +117,14 @@ class Whole:
     def counted(self, rows: int) -> Counted:
         """The sums as values."""
         missing, posinf, neginf = self._kept(0, COUNTS)
-        return Counted(rows, missing, posinf, neginf, self._sums(0), self._sums(1), None)
+        return Counted(rows, missing, posinf, neginf, self._side(0), self._side(1), None)
 
     def _kept(self, low: int, high: int) -> Integers:
         """Some rows: long ones lie in pages of their own, of which those of other rows take no memory."""
         part = self.rows[low:high]
         return part if part.shape[1] >= LONG else part.copy()
 
-    def _sums(self, side: int) -> Sums:
+    def _side(self, side: int) -> Sums:
         parts = [part[1:] for part in self.parts if part[0] == side]
         if not parts:
             return Sums(0, np.empty((0, self.rows.shape[1]), np.int64))
@@ -134,7 +135,7 @@ class Whole:
                 self.rows[end - 1, columns] &= 0xFFFFFFFF
                 self.rows[end : high - 1, columns] = sign & 0xFFFFFFFF
                 self.rows[high - 1, columns] = sign
-        return Sums(int(self.layout[2 * side + 1]) + 32 * (low - self.first[side]), self._kept(low, high))
+        return Sums(self.exponents[side] + 32 * (low - self.firsts[side]), self._kept(low, high))
 
 
 def kind_of(dtype: np.dtype[Any]) -> str:

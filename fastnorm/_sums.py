@@ -55,7 +55,8 @@ def add(left: Sums, right: Sums, sign: int = 1) -> Sums:
     out = np.zeros(((high - low) // 32, left.limbs.shape[1]), np.int64)
     for part, factor in parts:
         at = (part.exponent - low) // 32
-        out[at : at + len(part.limbs)] += part.limbs if factor == 1 else -part.limbs
+        rows = out[at : at + len(part.limbs)]
+        (np.add if factor == 1 else np.subtract)(rows, part.limbs, out=rows)
     return canonical(low, out)
 
 

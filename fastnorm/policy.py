@@ -179,12 +179,11 @@ def _scale(
     names: Sequence[str] | None = None,
 ) -> Floats:
     """What to divide by; ``still`` are the features that are taken for constant."""
-    one = np.exp2(shift)
     if constant == "epsilon":
-        return np.maximum(std, epsilon * one)
+        return np.maximum(std, epsilon * np.exp2(shift))
     if constant == "raise" and still.any():
         raise ValueError(
             f"{int(still.sum())} feature(s) are constant (variance 0), first feature {_first(still, names)}; "
             'drop them, or use constant="center" to only centre them'
         )
-    return np.where(still, one, std) if still.any() else std
+    return np.where(still, np.exp2(shift), std) if still.any() else std

@@ -19,6 +19,7 @@ from processes import GUARD, run_python
 from states import LAYERS, X, layer_of, saved, sealed, state
 
 from fastnorm import Normalization
+from fastnorm.files._beside import locked
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -215,6 +216,15 @@ def test_what_a_killed_save_left_goes_with_the_next(tmp_path):
     assert state(LAYERS["fixed"]) == state(Normalization.load(path))
     for end in (ready, at_work, wait, go):
         os.close(end)
+
+
+@pytest.mark.posix
+def test_a_link_and_its_file_have_one_lock(tmp_path):
+    """Who writes by the one name keeps away who would write by the other."""
+    (tmp_path / "link").symlink_to("file")
+    with locked(tmp_path / "link"), pytest.raises(BlockingIOError), locked(tmp_path / "file"):
+        pass
+    assert only(tmp_path, "link")
 
 
 @pytest.mark.posix

@@ -179,7 +179,7 @@ def scan(x, start, outer, step, rows, stride, lanes, period, feature, hop, float
         last = rows - whole * size
         if last:
             here += whole * ahead
-            after = lanes - whole * ahead if few else ahead
+            after = lanes - whole * ahead if few else last * stride
             add_blocks(x, here, ONE, last, stride, after, lanes, period, feature, floats, integers, state, layout, span)
     finish(lanes, period, feature, integers, narrow, state, layout, span)
 

@@ -62,6 +62,7 @@ def leading(digits, high):
 
 @inner_kernel
 def power(exponent):
+    """The power of two with this exponent, of a number in the normal range."""
     return np.int64((exponent + 1023) << 52).view(np.float64)
 
 

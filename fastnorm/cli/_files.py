@@ -46,7 +46,7 @@ def adapt(
     how, settings = reading.how(), learning.settings()
     if run.dry_run:
         return plan(sources, how, f"adapt, and write the state to {out}", printing)
-    with locked(Path(os.path.realpath(out))):  # what is kept beside it belongs to one command
+    with locked(out):  # what is kept beside it belongs to one command
         layer, skipped = _adapted(sources, out, how | settings, run, printing)
         layer.save(out)
     return answer(layer, {"sources": sources, "state": str(out)}, skipped, printing)
@@ -149,8 +149,19 @@ def _learned_and_written(
     """Adapt, normalize, then put the state in its place; the files that were meant, and those that were left out."""
     from fastnorm.files._beside import locked
 
-    with locked(Path(os.path.realpath(state))):  # what is kept beside it belongs to one command
-        layer, sources, skipped = _learned(sources, state, target, how, settings, run, printing)
+    skipped: options.Skipped = []
+    with locked(state):  # what is kept beside it belongs to one command
+        # The data of a run that was stopped are not what they were: what it learned was kept.
+        layer = kept(sources, state, how, settings) if target.in_place else None
+        if layer is None:
+            if target.in_place:  # what is normalized is what is learned from
+                sources, skipped = _changeable(sources, how, run, again=target.again)
+            layer, bad = _adapted(sources, state, how | settings, run, printing)
+            skipped = skipped + bad
+            if target.in_place:
+                left_out = dict(bad)
+                sources = [name for name in sources if name not in left_out]
+            layer.save(pending_of(state))
         try:
             _write(layer, sources, target, how, skipped, run, printing)
         except BaseException:
@@ -159,28 +170,6 @@ def _learned_and_written(
             raise
         settled(state)
     return layer, sources, skipped
-
-
-def _learned(
-    sources: list[str],
-    state: Path,
-    target: options.Target,
-    how: dict[str, Any],
-    settings: dict[str, Any],
-    run: options.Run,
-    printing: options.Printing,
-) -> tuple[Normalization, list[str], options.Skipped]:
-    """What the files teach, kept beside the state until they are written."""
-    if target.in_place and (stopped := kept(sources, state, how, settings)) is not None:
-        return stopped, sources, []  # the data of a run that was stopped are not what they were
-    skipped: options.Skipped = []
-    if target.in_place:  # what is normalized is what is learned from
-        sources, skipped = _changeable(sources, how, run, again=target.again)
-    layer, bad = _adapted(sources, state, how | settings, run, printing)
-    if target.in_place:
-        sources = [name for name in sources if name not in {name for name, _ in bad}]
-    layer.save(pending_of(state))
-    return layer, sources, skipped + bad
 
 
 def _check_not_done(sources: Sequence[str], state: Path, how: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -27,7 +28,7 @@ def locked(target: Path) -> Iterator[None]:
     BlockingIOError
         If another process writes it.
     """
-    path = beside(target, "lock")
+    path = beside(Path(os.path.realpath(target)), "lock")  # a link and what it leads to have one lock
     with ExitStack() as stack:
         with _threads.uninterrupted():  # a file that was made is known to the stack
             stack.enter_context(_lock(path, target))
