@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from functools import reduce
+from collections.abc import Iterable, Iterator
+from functools import cache, reduce
 from itertools import groupby
 from typing import Any
 
@@ -22,6 +22,7 @@ WIDE = 2048  # features from which workers share columns, not rows,
 GROUP = 4096  # at most so many at a time: their sums stay in cache
 SHARE = 1 << 20  # elements of a unit of work
 SMALL = 1 << 16  # elements below which threads cost more than they give
+TALL = 1 << 17  # rows of a column for which this holds: from one to the next there is Python
 COPIED = 1 << 18  # elements of a copied block
 SHORT = 1 << 9  # elements below which rows wait for others,
 KEPT = 1 << 13  # until there are so many: a kernel takes them at once
@@ -140,6 +141,34 @@ def _count_apart(dtype: np.dtype[Any], found: _tiles.Tiling, rows: int, workers:
 
     _threads.share(work, groups, workers)
     return whole.counted(rows)
+
+
+def count_columns(
+    pieces: Iterable[tuple[int, Array]], dtype: np.dtype[Any], features: int, rows: int, threads: int | None
+) -> Counted:
+    """Scan columns in pieces, 1-D arrays of one dtype, each with its feature; a worker asks for the next."""
+
+    @cache
+    def tiles(length: int) -> list[Tile]:
+        run = Tile(0, 1, 0, 1, 0, length, 1, 0)
+        return list(_tiles.split(run, dtype.itemsize, strip_of(dtype), SHARE, fold_of(dtype)))
+
+    def work(pieces: Iterator[tuple[int, Array]]) -> State:
+        state = State(kind_of(dtype), features)
+        scanner = Scanner(dtype, state)
+        for feature, piece in pieces:
+            if np.ma.isMaskedArray(piece):
+                state.rows[0, feature] += np.count_nonzero(piece.mask)
+                piece = np.ma.filled(piece, 0)
+            flat = native(np.require(piece, dtype.newbyteorder("="), ["C", "A"])).view()
+            flat.flags.writeable = False
+            for tile in tiles(len(flat)):
+                scanner.add(flat, tile._replace(feature=feature))
+        return state
+
+    workers = 1 if rows < TALL else _threads.count(threads)
+    shares = ((feature, piece[at : at + SHARE]) for feature, piece in pieces for at in range(0, len(piece), SHARE))
+    return united(_threads.share(work, shares, workers)).counted(rows)
 
 
 def _ordered(counted: Counted, found: _tiles.Tiling) -> Counted:

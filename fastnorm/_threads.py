@@ -11,11 +11,11 @@ import os
 import sys
 import threading
 from functools import cache
-from operator import index
+from operator import index, length_hint
 
 TYPE_CHECKING = False  # the one in typing would add 12 ms to the import
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from concurrent.futures import ThreadPoolExecutor
     from pathlib import Path
     from types import FrameType
@@ -128,7 +128,7 @@ def _read(path: Path) -> str:
         return ""
 
 
-def share(work: Callable[[Iterator[T]], R], items: Collection[T], threads: int) -> list[R]:
+def share(work: Callable[[Iterator[T]], R], items: Iterable[T], threads: int) -> list[R]:
     """Call `work(claimed)` in up to `threads` threads, this one among them, and list the results.
 
     Each item comes out of exactly one worker's `claimed`; `work` must take items until there are
@@ -140,7 +140,7 @@ def share(work: Callable[[Iterator[T]], R], items: Collection[T], threads: int) 
     exception is raised here. A Ctrl-C does the same, between two items of the calling thread. Once
     `share` has returned or raised, no worker touches the data.
     """
-    helpers = min(threads, len(items)) - 1
+    helpers = min(threads, length_hint(items, threads)) - 1
     if helpers < 1 or _here.working:
         return [work(iter(items))]
     job = _Job(work, items)
@@ -173,7 +173,7 @@ class _Job:
     and no Future returned, and a cancelled task holds on to the data until a thread is free.
     """
 
-    def __init__(self, work: Callable[[Iterator[Any]], Any], items: Collection[Any]) -> None:
+    def __init__(self, work: Callable[[Iterator[Any]], Any], items: Iterable[Any]) -> None:
         self._lock = threading.RLock()
         self._left = threading.Condition(self._lock)
         self._open = True

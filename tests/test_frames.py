@@ -13,7 +13,7 @@ from frames import BIG, DTYPES, KINDS, NULLABLE, NULLS, PLAIN, RESULTS, column_o
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastnorm import Moments, Normalization, _frames
+from fastnorm import Moments, Normalization, _frames, _reduce
 
 # Statistics
 
@@ -47,11 +47,13 @@ def test_a_table_of_one_dtype_has_the_moments_of_its_array(kind, data):
 
 
 @kinds()
-@pytest.mark.parametrize("dtype", ["float32", "float64", "int64"])
-def test_long_columns_are_read_piece_by_piece_to_the_same_bits(kind, dtype):
+@pytest.mark.parametrize("rows", [_frames.frame.GATHERED + 1, _reduce.TALL + 1])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "bool"])
+def test_long_columns_are_read_piece_by_piece_to_the_same_bits(kind, dtype, rows, monkeypatch):
     """Columns too long to be copied together give the same sums and z-scores."""
+    monkeypatch.setattr(_reduce, "SHARE", 1 << 15)
     rng = np.random.default_rng(5)
-    values = (1e4 * rng.standard_normal((_frames.frame.GATHERED + 1, 3))).astype(dtype)
+    values = (1e4 * rng.standard_normal((rows, 3))).astype(dtype)
     gone = rng.random(values.shape) < (0.1 if kind in NULLS else 0)
     array = np.ma.array(values, mask=gone)
     table = KINDS[kind](list(array.T))
@@ -65,6 +67,15 @@ def test_long_columns_are_read_piece_by_piece_to_the_same_bits(kind, dtype):
         np.testing.assert_array_equal(null, gone[:, index])
         np.testing.assert_array_equal(found[~null], want[:, index].compressed())
         assert want.dtype == found.dtype
+
+
+@pytest.mark.parametrize("dtype", ["<f2", "<f4", ">f4", ">f8", ">i2"])
+def test_columns_apart_in_memory_and_of_the_other_byte_order(dtype):
+    """Some columns of an array whose rows lie together: each value is a row away from the next."""
+    x = np.random.default_rng(5).integers(-999, 999, (_frames.frame.GATHERED + 1, 4)).astype(dtype)
+    table = pd.DataFrame(x).set_axis(list("abcd"), axis=1)
+    layer = Normalization(columns=["a", "d"]).adapt(table)
+    assert Moments.of(x[:, [0, 3]]) == layer.moments
 
 
 @kinds(NULLS)
@@ -198,13 +209,13 @@ def test_several_columns_of_one_block_are_read_where_they_lie():
     """A run of columns that pandas keeps together is one array, and no copy; so is a long column of its own."""
     x = np.random.default_rng(0).standard_normal((1000, 4))
     table = pd.DataFrame(x).set_axis(list("abcd"), axis=1).assign(text="t")
-    ((features, (block,)),) = _frames.taken(table, ["b", "c", "d"])._pieces()
+    ((features, (block,)),) = _frames.taken(table, ["b", "c", "d"])._pieces(range(3))
     assert (slice(0, 3), (1000, 3)) == (features, block.shape)
     assert np.shares_memory(block, table["c"].to_numpy())
     long = np.zeros(_frames.frame.GATHERED + 1)
     for kind in ("Arrow", "pandas", "pandas in one block", "polars"):
         column = KINDS[kind]([np.ma.array(long)])
-        ((_, pieces),) = _frames.taken(column)._pieces()
+        ((_, pieces),) = _frames.taken(column)._pieces(range(1))
         address = column_of(column, "c0")[0].__array_interface__["data"][0]
         assert address <= next(iter(pieces)).__array_interface__["data"][0] < address + long.nbytes, kind
 

@@ -16,7 +16,8 @@ from fastnorm._apply import Affine, Direction
 from fastnorm._counted import Counted
 from fastnorm._layout import Array
 
-GATHERED = 1 << 16  # elements up to which columns are copied together: a scan costs as much as reading so many
+GATHERED = 1 << 16  # elements up to which columns are copied together: a call costs as much as reading so many
+LONG = 1 << 10  # rows from which more than that are scanned where they are
 
 _FLOATS = {"float": "float32", "double": "float64", "halffloat": "float16"} | {
     name: name for name in ("float16", "float32", "float64")
@@ -88,21 +89,25 @@ class Frame:
 
     # The same for all.
 
-    def _pieces(self) -> Iterator[tuple[slice, Iterable[Array]]]:
-        """Runs of features of one dtype, and their rows in pieces: 2-D arrays, masked where integers are missing."""
-        rows = self.shape[0]
-        for dtype, group in groupby(range(self.shape[1]), key=self.dtypes.__getitem__):
+    def _runs(self) -> Iterator[range]:
+        """Features of one dtype, side by side."""
+        for _, group in groupby(range(self.shape[1]), key=self.dtypes.__getitem__):
             run = list(group)
-            if (block := self._block([self.places[feature] for feature in run])) is not None:
-                yield slice(run[0], run[-1] + 1), [block]
-                continue
-            width = max(1, GATHERED // max(rows, 1))
-            for first in range(run[0], run[-1] + 1, width):
-                features = slice(first, min(first + width, run[-1] + 1))
-                if rows <= GATHERED:
-                    yield features, [self._gathered(features, dtype)]
-                else:
-                    yield features, (values[:, np.newaxis] for values in self._chunks(self.places[first]))
+            yield range(run[0], run[-1] + 1)
+
+    def _pieces(self, run: range) -> Iterator[tuple[slice, Iterable[Array]]]:
+        """Some features of a run, and their rows in pieces: 2-D arrays, masked where integers are missing."""
+        if (block := self._block(self.places[run.start : run.stop])) is not None:
+            yield slice(run.start, run.stop), [block]
+            return
+        rows = self.shape[0]
+        width = max(1, GATHERED // max(rows, 1))
+        for first in run[::width]:
+            features = slice(first, min(first + width, run.stop))
+            if rows <= GATHERED:
+                yield features, [self._gathered(features, self.dtypes[first])]
+            else:
+                yield features, (values[:, np.newaxis] for values in self._chunks(self.places[first]))
 
     def _gathered(self, features: slice, dtype: np.dtype[Any]) -> Array:
         places = self.places[features]
@@ -126,17 +131,31 @@ class Frame:
         """Return the exact sums of each column, or with no axis kept of all values."""
         _check_axes(kept)
         done = []
-        for features, pieces in self._pieces():
-            start, parts = 0, []
-            for piece in pieces:
-                rows = slice(start, start + len(piece))
-                mine = None if weights is None else weights[rows] if kept else weights[rows, features]
-                parts.append(_reduce.count(piece, kept, mine, threads))
-                start = rows.stop
-            done.append(reduce(_counted.merge, parts))
+        for run in self._runs():
+            is_large = self.shape[0] >= LONG and self.shape[0] * len(run) > GATHERED
+            if is_large and weights is None and self._block(self.places[run.start : run.stop]) is None:
+                done.append(self._count_columns(run, kept, threads))
+                continue
+            for features, pieces in self._pieces(run):
+                start, parts = 0, []
+                for piece in pieces:
+                    rows = slice(start, start + len(piece))
+                    mine = None if weights is None else weights[rows] if kept else weights[rows, features]
+                    parts.append(_reduce.count(piece, kept, mine, threads))
+                    start = rows.stop
+                done.append(reduce(_counted.merge, parts))
         if kept:
             return _counted.joined(done)
         return reduce(_counted.merge, done)._replace(rows=self.shape[0] * self.shape[1])
+
+    def _count_columns(self, run: range, kept: tuple[int, ...], threads: int | None) -> Counted:
+        pieces = (
+            (feature - run.start if kept else 0, values)
+            for feature in run
+            for values in self._chunks(self.places[feature])
+        )
+        features, rows = (len(run), self.shape[0]) if kept else (1, len(run) * self.shape[0])
+        return _reduce.count_columns(pieces, self.dtypes[run.start], features, rows, threads)
 
     def apply(
         self,
@@ -149,7 +168,7 @@ class Frame:
         """Return the table with transformed columns; ``result`` gives the dtype of each."""
         _check_axes(kept)
         columns = {}
-        for features, pieces in self._pieces():
+        for features, pieces in (part for run in self._runs() for part in self._pieces(run)):
             mine = affine
             if kept:
                 mine = Affine(*(None if values is None else values[features] for values in affine))  # type: ignore[arg-type]

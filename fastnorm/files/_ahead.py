@@ -22,34 +22,29 @@ def ahead(items: Iterable[T], depth: int = 1) -> Generator[T, None, None]:
     What the iteration of ``items`` raises is raised here, in its place. The thread ends with the generator:
     close it when you stop early.
     """
-    ready: queue.Queue[T | _End] = queue.Queue(depth)
+    ready: queue.SimpleQueue[T | _End] = queue.SimpleQueue()
+    room = threading.Semaphore(depth)
     stop = threading.Event()
-
-    def put(item: T | _End) -> bool:
-        while not stop.is_set():
-            try:
-                ready.put(item, timeout=0.1)
-            except queue.Full:
-                continue
-            return True
-        return False
 
     def fetch() -> None:
         try:
-            for item in items:
-                if not put(item):
-                    return
-            put(_End())
+            taken = iter(items)
+            while room.acquire() and not stop.is_set():
+                ready.put(next(taken))
+        except StopIteration:
+            ready.put(_End())
         except BaseException as error:
-            put(_End(error))
+            ready.put(_End(error))
 
     thread = threading.Thread(target=fetch, name="fastnorm-read-ahead", daemon=True)
     thread.start()
     try:
         while not isinstance(item := ready.get(), _End):
+            room.release()
             yield item
         if item.error is not None:
             raise item.error
     finally:
         stop.set()
+        room.release()
         thread.join()

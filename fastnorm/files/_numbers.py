@@ -39,20 +39,6 @@ def kind_of(kind: Any, asked: bool = False) -> bool | None:
     return any(test(kind) for test in number) or (asked and pa.types.is_boolean(kind))
 
 
-def stacked(columns: dict[str, Any]) -> Any:
-    """A table of columns; an array where they are floats of one type without nulls, which is counted in one go."""
-    kinds = {column.type for column in columns.values()}
-    if not kinds <= {pa.float64()} | {pa.float32()} or len(kinds) > 1 or any(c.null_count for c in columns.values()):
-        return pa.table(columns)
-    values = np.empty((len(columns), len(next(iter(columns.values())))), kinds.pop().to_pandas_dtype())
-    for row, column in zip(values, columns.values(), strict=True):
-        start = 0
-        for chunk in column.chunks if isinstance(column, pa.ChunkedArray) else [column]:
-            row[start : start + len(chunk)] = chunk.to_numpy()
-            start += len(chunk)
-    return values.T
-
-
 def of_typed(column: Any) -> Any:
     """A column that `kind_of` calls numeric, as integers, floats or truth."""
     if pa.types.is_null(column.type):

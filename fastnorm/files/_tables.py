@@ -16,6 +16,7 @@ from typing import Any, Self
 
 from fastnorm._apply import Direction
 from fastnorm._frames import checked_columns, listed
+from fastnorm.files import _arrays
 from fastnorm.files._ahead import ahead
 from fastnorm.files._errors import border
 from fastnorm.files._formats import format_of
@@ -39,8 +40,11 @@ class TableFile(ABC):
         self.name = place.name
 
     @abstractmethod
-    def read(self, names: Sequence[str], done: int) -> Generator[Any, None, None]:
-        """Tables of these columns, one after the other without the first ``done``, at least one if that is 0."""
+    def read(self, names: Sequence[str], done: int, size: int) -> Generator[Any, None, None]:
+        """Tables of these columns, one after the other without the first ``done``, at least one if that is 0.
+
+        They have at most ``size`` bytes of numbers, or what the format keeps together.
+        """
 
     def close(self) -> None:  # noqa: B027
         """Let go of the file."""
@@ -112,28 +116,29 @@ class Table:
         }
 
     def batches(self, done: int = 0) -> Generator[tuple[Any, Columns], None, None]:
-        """The features as tables or arrays, and what is known of the columns by then; without the first ``done``."""
-        from fastnorm.files import _numbers
+        """The features as tables, and what is known of the columns by then; without the first ``done``."""
+        import pyarrow as pa
 
         scan = _Scan(self, done)
-        for batch in self._read([name for name, kind in self.columns.items() if kind is not False], done):
-            yield _numbers.stacked(scan.numbers(batch)), dict(scan.columns)
+        names = [name for name, kind in self.columns.items() if kind is not False]
+        for batch in self._read(names, done, _arrays.REGION):
+            yield pa.table(scan.numbers(batch)), dict(scan.columns)
 
     def whole(self) -> Iterator[Any]:
         """Tables of all columns, in which features are numbers."""
         scan, metadata = _Scan(self), self.file.schema.metadata or {}
         if not _pandas(self.file.schema):
             metadata = {key: value for key, value in metadata.items() if key != b"pandas"}
-        for batch in self._read(self.names, 0):
+        for batch in self._read(self.names, 0, _arrays.REGION // 2):  # to write them takes as much again
             for name, column in scan.numbers(batch).items():
                 place = self.names.index(name)
                 batch = batch.set_column(place, self.file.schema.field(place).with_type(column.type), column)
             yield batch.replace_schema_metadata(metadata)
 
-    def _read(self, names: Sequence[str], done: int) -> Iterator[Any]:
+    def _read(self, names: Sequence[str], done: int, size: int) -> Iterator[Any]:
         if not names:
             raise ValueError(f"{self.file.name} has no numeric columns; its columns are {listed(self.names)}")
-        with closing(self.file.read(names, done)) as batches:
+        with closing(self.file.read(names, done, size)) as batches:
             while True:
                 with border(self.file.name, self.file.what):
                     if (batch := next(batches, None)) is None:

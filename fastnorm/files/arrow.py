@@ -11,7 +11,6 @@ from typing import Any
 
 import pyarrow as pa
 
-from fastnorm.files import _arrays
 from fastnorm.files._place import Place
 from fastnorm.files._tables import TableFile, TableWriter
 
@@ -63,10 +62,10 @@ class ArrowTable(TableFile):
     def _batches(self, reader: Any) -> Iterator[Any]:
         return iter(reader) if self.is_stream else map(reader.get_batch, range(reader.num_record_batches))
 
-    def read(self, names: Sequence[str], done: int) -> Generator[Any, None, None]:
-        """Tables of at most ``REGION`` bytes of numbers, of one batch each."""
+    def read(self, names: Sequence[str], done: int, size: int) -> Generator[Any, None, None]:
+        """Tables of one batch each, or of a part of it."""
         columns = list(names)
-        rows = max(1, _arrays.REGION // (8 * len(columns)))
+        rows = max(1, size // (8 * len(columns)))
         total = 0
         for batch in self._batches(self._reader(columns)):
             total += batch.num_rows

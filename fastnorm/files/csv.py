@@ -54,7 +54,7 @@ class CsvTable(TableFile):
             )
         self.schema = pa.schema([(name, pa.string()) for name in names])
 
-    def read(self, names: Sequence[str], done: int) -> Generator[Any, None, None]:
+    def read(self, names: Sequence[str], done: int, size: int) -> Generator[Any, None, None]:  # noqa: ARG002
         """Tables of one block of text each."""
         nothing = not done
         for batch in self._batches(list(names)):

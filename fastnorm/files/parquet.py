@@ -9,7 +9,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from fastnorm.files import _arrays
 from fastnorm.files._place import Place
 from fastnorm.files._tables import TableFile, TableWriter
 
@@ -40,10 +39,10 @@ class ParquetTable(TableFile):
             self.group = first.num_rows
             self.codec = first.column(0).compression if first.num_columns else None
 
-    def read(self, names: Sequence[str], done: int) -> Generator[Any, None, None]:
-        """Tables of at most half of ``REGION`` bytes of numbers: to unpack them takes as much again."""
+    def read(self, names: Sequence[str], done: int, size: int) -> Generator[Any, None, None]:
+        """Tables of whole row groups, or of parts of large ones, which take longer to unpack."""
         file, columns = self._file, list(names)
-        rows = max(1, _arrays.REGION // (2 * sum(_width(self.schema.field(name).type) for name in columns)))
+        rows = max(1, size // sum(_width(self.schema.field(name).type) for name in columns))
         if not file.metadata.num_rows and not done:
             yield self.schema.empty_table().select(columns)
         for groups in self._runs(rows):
