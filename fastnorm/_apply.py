@@ -17,18 +17,20 @@ Floats = NDArray[np.float64]
 
 STRIP = 1024  # lanes of a tile: their parameters stay in the first-level cache
 FOLD = 256  # lanes that narrow rows are put together to
-SHARE = 1 << 20  # elements of a unit of work
-SMALL = 1 << 15  # elements below which threads cost more than they give
+LEAST, SHARE = 1 << 17, 1 << 20  # elements of a unit of work
+SMALL = 1 << 19  # elements below which threads cost more than they give
+FEW = 1 << 16  # elements of rows for which a single call of a kernel, prepared before, is quicker
 FOURS = 16  # rows at each of four places from which it pays to work there at once
 COPIED = 1 << 16  # elements of a copied block
 # What kernels read and write where it lies; anything else goes by way of a float64 tile.
 _PAIRS = {
-    ("float32", "float32"),
-    ("float64", "float64"),
-    ("int32", "float64"),
-    ("uint32", "float64"),
-} | {(name, "float32") for name in ("bool", "int8", "uint8", "int16", "uint16")}
-_LONG_PAIRS = {("int64", "float64"), ("uint64", "float64")}
+    (np.dtype(x), np.dtype(out))
+    for names, out in (
+        ("float32 bool int8 uint8 int16 uint16", "float32"),
+        ("float64 int32 uint32 int64 uint64", "float64"),
+    )
+    for x in names.split()
+}
 
 
 class Affine(NamedTuple):
@@ -69,7 +71,7 @@ def run(
     workers = 1 if x.size < SMALL else _threads.count(threads)
     found = None
     if _direct(x, out, affine, direction):
-        share = max(1 << 12, min(SHARE, x.size // (4 * workers)))
+        share = max(LEAST, min(SHARE, x.size // (4 * workers)))
         found = _tiles.tiling(x, kept, STRIP, share, FOLD)
     with _threads.uninterrupted():
         if found is None:
@@ -79,7 +81,7 @@ def run(
 
 
 def small(affine: Affine, dtype: np.dtype[Any] | None) -> Callable[[Any, Any], Array | None] | None:
-    """What transforms a few rows that lie one after the other by one kernel call, which Ctrl-C cannot split.
+    """What transforms few rows that lie one after the other by one kernel call, which Ctrl-C cannot split.
 
     It takes ``x`` and ``out`` and returns the result, of ``dtype`` if that is given, or None for what is not for it.
     """
@@ -91,20 +93,29 @@ def small(affine: Affine, dtype: np.dtype[Any] | None) -> Callable[[Any, Any], A
 
     def transform(x: Any, out: Any) -> Array | None:
         nonlocal kernel
-        if not (
-            (out is x or out is None)
-            and _is_few_rows(x)
-            and x.shape[1] == features
-            and (dtype is None or dtype == x.dtype)
+        if not (_is_few_rows(x) and x.shape[-1] == features and (dtype is None or dtype == x.dtype)):
+            return None
+        if out is x:
+            if not x.flags.writeable:
+                return None
+        elif out is not None and not (
+            _is_few_rows(out)
+            and out.flags.writeable
+            and (out.shape, out.dtype) == (x.shape, x.dtype)
+            and not np.may_share_memory(x, out)
         ):
             return None
         if kernel is None:
             if _few.without_kernels(x.size):
                 return None
             kernel = _kernel("forward", affine, "_in_place")
-        result: Array = x.copy() if out is None else x
-        kernel(result.reshape(-1), 0, 1, 0, len(x), features, features, *(single if x.itemsize == 4 else double))
-        return result
+        rows = x.size // features
+        result: Array = x if out is x else x.copy()
+        kernel(result.reshape(-1), 0, 1, 0, rows, features, features, *(single if x.itemsize == 4 else double))
+        target: Array = result if out is None else out
+        if target is not result:
+            target[...] = result
+        return target
 
     return transform
 
@@ -112,11 +123,12 @@ def small(affine: Affine, dtype: np.dtype[Any] | None) -> Callable[[Any, Any], A
 def _is_few_rows(x: Any) -> bool:
     return (
         type(x) is np.ndarray
-        and x.ndim == 2
-        and 0 < x.size < 4096
+        and x.ndim > 0
+        and 0 < x.size < FEW
         and x.dtype.char in "fd"
-        and x.flags.carray  # C-contiguous, aligned, writeable
         and x.dtype.isnative
+        and x.flags.c_contiguous
+        and x.flags.aligned
     )
 
 
@@ -130,11 +142,10 @@ def _run_few(x: Array, out: Array, kept: tuple[int, ...], affine: Affine, direct
 
 def _direct(x: Array, out: Array, affine: Affine, direction: Direction) -> bool:
     """Whether kernels can read ``x`` and write ``out`` where they lie."""
-    if not all(array.dtype.isnative and array.flags.aligned for array in (x, out)) or _is_shifted(affine):
+    if (x.dtype, out.dtype) not in _PAIRS or not (x.flags.aligned and out.flags.aligned) or _is_shifted(affine):
         return False
-    pair = (x.dtype.name, out.dtype.name)
     simple = direction == "forward" and affine.gamma is None
-    if pair not in _PAIRS | _LONG_PAIRS or (x.dtype.kind != "f" and not simple):
+    if x.dtype.kind != "f" and not simple:
         return False
     places = [
         tuple(s / array.itemsize for s, n in zip(array.strides, array.shape, strict=True) if n > 1)
@@ -145,7 +156,7 @@ def _direct(x: Array, out: Array, affine: Affine, direction: Direction) -> bool:
 
 def _multiplies(out: Array, direction: Direction) -> bool:
     """Whether kernels multiply by 1 / scale: for float32 output, in either byte order."""
-    return direction == "forward" and out.dtype.name == "float32"
+    return direction == "forward" and out.dtype.kind == "f" and out.dtype.itemsize == 4
 
 
 def _is_long(x: Array) -> bool:
@@ -232,8 +243,9 @@ def _run_tiles(
 
 
 def _in_lanes(values: Floats, feature: int, lanes: int, period: int) -> Floats:
-    part = values[feature : feature + period]
-    return _frozen(np.broadcast_to(part, (lanes // period, period)).flatten())
+    repeated = np.empty((lanes // period, period))
+    repeated[:] = values[feature : feature + period]
+    return _frozen(repeated.reshape(-1))
 
 
 def _run_blocks(

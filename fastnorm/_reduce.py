@@ -20,8 +20,8 @@ from fastnorm._tiles import Block, Tile
 
 WIDE = 2048  # features from which workers share columns, not rows,
 GROUP = 4096  # at most so many at a time: their sums stay in cache
-SHARE = 1 << 20  # elements of a unit of work
-SMALL = 1 << 16  # elements below which threads cost more than they give
+LEAST, SHARE = 1 << 17, 1 << 20  # elements of a unit of work
+SMALL = 1 << 19  # elements below which threads cost more than they give
 TALL = 1 << 17  # rows of a column for which this holds: from one to the next there is Python
 COPIED = 1 << 18  # elements of a copied block
 SHORT = 1 << 9  # elements below which rows wait for others,
@@ -52,7 +52,7 @@ def count(array: Array, kept: tuple[int, ...], weights: Array | None, threads: i
         found = _tiles.tiling(plain, kept, columns, plain.size, fold)
         if found is not None and sum(tile.period for tile in found.tiles) == found.features:
             return _ordered(_count_apart(plain.dtype, found, rows, workers), found)
-    share = max(1 << 14, min(SHARE, plain.size // (4 * workers)))
+    share = max(LEAST, min(SHARE, plain.size // (4 * workers)))
     found = _tiles.tiling(plain, kept, strip, share, fold)
     if found is None:
         return _count_blocks(plain, mask, kept, None, workers)
@@ -173,7 +173,7 @@ def count_columns(
 
 def _ordered(counted: Counted, found: _tiles.Tiling) -> Counted:
     """Features from the order in memory to that of the kept axes."""
-    if found.order == tuple(sorted(found.order)) and not any(found.flipped) and -1 not in found.order:
+    if found.in_order:
         return counted
 
     def sums(old: Sums) -> Sums:

@@ -250,7 +250,7 @@ class Scanner:
 
 
 def united(states: list[State]) -> State:
-    if len(states) > 1:  # however many they are, limbs that are below 2**32 add up
+    if len(states) > 16:  # however many they are, limbs that are below 2**32 add up; so few do as they are
         for state in states:
             state.carry()
     for state in states[1:]:

@@ -48,6 +48,11 @@ class Tiling(NamedTuple):
     order_shape: tuple[int, ...]
     flipped: tuple[bool, ...]
 
+    @property
+    def in_order(self) -> bool:
+        """Whether features lie in memory in the order of the kept axes."""
+        return self.order == tuple(sorted(self.order)) and not any(self.flipped) and -1 not in self.order
+
 
 class _Axis(NamedTuple):
     length: int
@@ -292,6 +297,8 @@ def ranges(lengths: tuple[int, ...], most: int) -> Iterator[tuple[slice, ...]]:
 
 def to_memory_order(values: Array, found: Tiling, kept: tuple[int, ...]) -> Array:
     """One value for each feature in memory order; ``values`` has the shape of the kept axes."""
+    if found.in_order:
+        return np.ascontiguousarray(values).reshape(-1)
     axes = [axis for axis in found.order if axis != -1]
     rest = [place for place, axis in enumerate(kept) if axis not in axes]  # of length 1
     cube = values.transpose(*(kept.index(axis) for axis in axes), *rest).reshape(

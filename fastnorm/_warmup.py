@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastnorm import _sparse
-from fastnorm._apply import FOLD, FOURS
+from fastnorm._apply import FEW, FOLD
 from fastnorm._statistics import MANY
 from fastnorm._tiles import RUN, RUNS
 from fastnorm.normalization import Normalization
@@ -33,7 +33,7 @@ def warmup() -> None:
     Normalization().adapt(wide).forget(wide[:1]).transform(wide)
     for dtype in DTYPES:
         x, runs = np.ones((2, 3), dtype), np.ones((RUN, RUNS), dtype, order="F")
-        rows = np.ones((4 * FOURS, FOLD), dtype)
+        rows = np.ones((FEW // FOLD, FOLD), dtype)
         for layer in (Normalization(), Normalization(affine=True)):
             for y in (runs, rows, x):
                 z = layer.adapt(y).transform(y)

@@ -21,6 +21,10 @@ from processes import GUARD
 from strategies import UNJITTED
 
 import fastnorm._kernels.limbs  # noqa: F401  # few values are for the kernels, too, but in test_few
+from fastnorm import _apply, _reduce
+
+for room in (_apply, _reduce):  # small arrays are for threads, too
+    room.LEAST, room.SMALL = 1 << 12, 1 << 15
 
 pytest.register_assert_rewrite("checks", "places", "scores", "states")
 

@@ -237,8 +237,9 @@ def test_carries_leave_room_for_any_number_of_rows(dtype):
             assert [expected] == sums_of(state.counted(1))
 
 
-def test_workers_together_cannot_overflow_a_limb():
-    """256 workers, each with as much as it may hold before a carry, add up below 2**63."""
+@pytest.mark.parametrize("workers", [2, 16, 17, 256])
+def test_workers_together_cannot_overflow_a_limb(workers):
+    """However many they are, each with as much as it may hold before a carry, they add up below 2**63."""
     state = _scan.State("double", 1)
     held = MOST_PUTS * 2**32 * (_scan.CARRY + _reduce.SHARE)
     state.rows[_scan.COUNTS :] = held
@@ -247,12 +248,12 @@ def test_workers_together_cannot_overflow_a_limb():
     state.span[:4] = 3, 3 + 67, 3 + 67, 3 + 67 + 133
     one = sums_of(state.counted(1))[0]
     others = []
-    for _ in range(256):
+    for _ in range(workers):
         other = _scan.State("double", 1)
         other.rows[:] = state.rows
         other.span[:] = state.span
         others.append(other)
-    assert (256 * one[0], 256 * one[1]) == sums_of(_scan.united(others).counted(256))[0]
+    assert (workers * one[0], workers * one[1]) == sums_of(_scan.united(others).counted(workers))[0]
 
 
 def test_no_tile_is_wider_than_the_lanes(monkeypatch):

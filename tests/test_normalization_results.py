@@ -150,9 +150,11 @@ def test_a_destination_that_cannot_hold_the_result_is_refused(name, direction, f
     x, out, kind, words = OUTS[name]
     layer = Normalization(mean=1, variance=2) if fixed else Normalization().adapt(x)
     before = np.array(x), copy.deepcopy(out)
-    with pytest.raises((ValueError, TypeError), match=f"(?s)out.*{words}") as error:
-        getattr(layer, direction)(x, out=out)
-    assert kind in ("", error.type.__name__)
+    for _ in range(2):
+        with pytest.raises((ValueError, TypeError), match=f"(?s)out.*{words}") as error:
+            getattr(layer, direction)(x, out=out)
+        assert kind in ("", error.type.__name__)
+        getattr(layer, direction)(x)  # from now on few rows have a way of their own
     np.testing.assert_array_equal(before[0], x)
     if isinstance(out, np.ndarray) and out.dtype != object:
         assert before[1].tobytes() == out.tobytes()

@@ -171,7 +171,7 @@ FORKS = """
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_layer_works_on_after_a_fork(busy):
     """A forked child goes on with a layer, even with one that was learning at that moment."""
-    rows, width = (20, 30) if arrays.UNJITTED else (200, 1000)
+    rows, width = (20, 30) if arrays.UNJITTED else (600, 1000)
     forks = 10 if busy else 2
     code = FORKS.format(rows=rows, width=width, busy=busy, forks=forks)
     assert ["0"] * forks == run_python(code)

@@ -159,6 +159,29 @@ def test_one_row_gets_what_the_whole_gets(x):
         assert_same_bits(whole[i : i + 1], row)
 
 
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("shape", [(4,), (1, 4), (700, 4), (5, 6, 4), (20_000, 4)])
+def test_rows_of_any_number_of_dimensions_get_what_the_whole_gets(shape, dtype):
+    """Few rows that lie together have a way of their own once a layer was used: the bits are those of the other way."""
+    x = generator().normal(3, 2, shape).astype(dtype)
+    fresh = Normalization().adapt(x.reshape(-1, 4))
+    used = fresh.copy()
+    used.transform(x)
+    before, expected = x.copy(), fresh.transform(x)
+    assert_same_bits(expected, used.transform(x))
+    assert_same_bits(expected, used.transform(arrays.read_only(x)))
+    out = np.full_like(x, np.nan)
+    assert used.transform(x, out=out) is out
+    assert_same_bits(expected, out)
+    assert_same_bits(before, x)
+    assert used.transform(x, out=x) is x
+    assert_same_bits(expected, x)
+    fixed = arrays.read_only(before)
+    for source in (fixed, before):
+        with pytest.raises(ValueError, match="out is read-only; pass an array you may write"):
+            used.transform(source, out=fixed)
+
+
 # Missing values, infinities, masks, no rows
 
 
