@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fastnorm import _apply, _counted, _reduce
+from fastnorm import _apply, _counted, _reduce, _threads
 from fastnorm._apply import Affine, Direction
 from fastnorm._counted import Counted
 from fastnorm._layout import Array
@@ -167,25 +167,43 @@ class Frame:
     ) -> Any:
         """Return the table with transformed columns; ``result`` gives the dtype of each."""
         _check_axes(kept)
-        columns = {}
-        for features, pieces in (part for run in self._runs() for part in self._pieces(run)):
-            mine = affine
-            if kept:
-                mine = Affine(*(None if values is None else values[features] for values in affine))  # type: ignore[arg-type]
-            out, start = None, 0
-            for piece in pieces:
-                if out is None:
-                    dtype, shape = result(piece.dtype), (self.shape[0], piece.shape[1])
-                    if dtype.name == "bfloat16":
-                        raise TypeError("tables have no columns of bfloat16; pass an array, or use dtype='float32'")
-                    out = np.empty_like(piece, dtype, shape=shape, subok=False)
-                rows = slice(start, start + len(piece))
-                _apply.run(np.ma.getdata(piece), out[rows], kept, mine, direction, threads)
-                start = rows.stop
-            assert out is not None
-            for index, place in enumerate(self.places[features]):
-                columns[place] = self._column(place, out[:, index])
-        return self._table(columns)
+        columns: dict[int, Any] = {}
+
+        def work(parts: Iterator[tuple[slice, Iterable[Array]]]) -> None:
+            for features, pieces in parts:
+                mine = affine
+                if kept:
+                    mine = Affine(*(None if values is None else values[features] for values in affine))  # type: ignore[arg-type]
+                out = self._transformed(pieces, kept, mine, direction, result, threads)
+                for index, place in enumerate(self.places[features]):
+                    columns[place] = self._column(place, out[:, index])
+
+        parts = [part for run in self._runs() for part in self._pieces(run)]
+        is_tall = self.shape[0] >= _reduce.TALL and len(parts) > 1
+        _threads.share(work, parts, _threads.count(threads) if is_tall else 1)
+        return self._table(dict(sorted(columns.items())))
+
+    def _transformed(
+        self,
+        pieces: Iterable[Array],
+        kept: tuple[int, ...],
+        affine: Affine,
+        direction: Direction,
+        result: Callable[[np.dtype[Any]], np.dtype[Any]],
+        threads: int | None,
+    ) -> Array:
+        out, start = None, 0
+        for piece in pieces:
+            if out is None:
+                dtype, shape = result(piece.dtype), (self.shape[0], piece.shape[1])
+                if dtype.name == "bfloat16":
+                    raise TypeError("tables have no columns of bfloat16; pass an array, or use dtype='float32'")
+                out = np.empty_like(piece, dtype, shape=shape, subok=False)
+            rows = slice(start, start + len(piece))
+            _apply.run(np.ma.getdata(piece), out[rows], kept, affine, direction, threads)
+            start = rows.stop
+        assert out is not None
+        return out
 
 
 def _check_axes(kept: tuple[int, ...]) -> None:
