@@ -277,6 +277,16 @@ def wide(bits, data, log_rows):
     return cascade(step, name, bits, data, log_rows, 1 - s, [s], [s, s, s - 1], 2 * s - data)
 
 
+def strict(bits, data, log_rows):
+    """The same sums for blocks in which nothing is passed over; of fewer bits, three for the squares."""
+    form, s = wide(bits, data, log_rows), bits - 2 - log_rows
+    if data == bits:
+        return replace(form, name="strict", step=steps._strict_step, square=2)
+    reach = (3 * s - 1) // 2 - data + 1
+    form = cascade(steps._strict_narrow_step, "strict narrow", bits, data, log_rows, 1 - s, [s], [s, s], reach)
+    return replace(form, square=2)
+
+
 def weighted(bits, log_rows, reach):
     """float64 with a weight: four terms of a square, whose rests need a bit more from the third sum on."""
     s = bits - 2 - log_rows
@@ -293,6 +303,7 @@ def weighted_narrow(bits, data, log_rows, reach):
 
 NARROW, PLAIN = narrow(53, 24, 6), plain(53, 6)
 WIDE, WIDE_NARROW = wide(53, 53, 6), wide(53, 24, 6)
+STRICT, STRICT_NARROW = strict(53, 53, 6), strict(53, 24, 6)
 WEIGHTED, WEIGHTED_NARROW = weighted(53, 6, 40), weighted_narrow(53, 24, 6, 34)
 
 
@@ -348,7 +359,8 @@ def entry(kernel):
     return call
 
 
-_plain_blocks, gaps_block, wide_block = (entry(k) for k in (steps.plain_blocks, steps.gaps_block, steps.wide_block))
+_plain_blocks, gaps_block = entry(steps.plain_blocks), entry(steps.gaps_block)
+strict_block, wide_block = entry(steps.strict_block), entry(steps.wide_block)
 
 
 def plain_block(x, start, *rest):

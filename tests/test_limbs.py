@@ -34,8 +34,8 @@ def test_every_position_lies_in_the_limbs(narrow):
     """For every E of a lane, units, starts, binades and rows of limbs are in range."""
     kind = "narrow" if narrow else "double"
     lowest, highest = (lanes.LOWEST_NARROW, lanes.HIGHEST_NARROW) if narrow else (lanes.LOWEST, lanes.HIGHEST)
-    for E in range(lowest, highest + 1):
-        for table in (steps.NARROW if narrow else steps.PLAIN, steps.WIDE):
+    for at in range(lowest, highest + 1):
+        for table, E in ((steps.NARROW if narrow else steps.PLAIN, at), (steps.WIDE, at + lanes.MARGIN)):
             for power, unit, twice, _ in table.tolist():
                 low, high = _scan.RANGES[kind][power - 1]
                 position = power * E + unit + twice
@@ -65,7 +65,7 @@ def test_any_sum_of_squares_gives_an_exponent(squares, rows):
     assert squares < 1e300 or E > lanes.LOWEST
 
 
-def test_a_wide_grid_is_where_the_plain_one_is():
+def test_a_wide_grid_is_a_little_above_the_plain_one():
     """`widen` moves the grid with its lane and starts its sums anew; where it is there already, it leaves them."""
     floats, integers = np.zeros(lanes.FLOATS), np.zeros(lanes.INTEGERS, np.int64)
     move(np.int64(1), np.int64(7), floats, integers, False)
@@ -74,7 +74,7 @@ def test_a_wide_grid_is_where_the_plain_one_is():
     wide[:] = 5
     for _ in range(2):
         widen(np.int64(1), np.int64(2), floats, integers)
-        assert (7, 128.0) == (integers[lanes.WIDE_E + 1], floats[vector.LANES + 1])
+        assert (7 + lanes.MARGIN, 2.0 ** (7 + lanes.MARGIN)) == (integers[lanes.WIDE_E + 1], floats[vector.LANES + 1])
         assert [0] * len(steps.WIDE) == wide[:, 1].tolist()
         assert (wide[:, [0, 2]] == 5).all()
     wide[:, 1] = 6

@@ -121,6 +121,15 @@ def test_moments_of_many_rows_are_exact(dtype):
     assert_exact(Moments.of(x, threads=2), naive.moments(x))
 
 
+@pytest.mark.parametrize("dtype", ["f8", "f4"])
+@pytest.mark.parametrize("sigma", [2, 3, 5])
+def test_moments_of_a_wide_range_are_exact(dtype, sigma):
+    """Log-normal rows: blocks of every step, of lanes that are aimed again and again; with gaps as well."""
+    x = generator().lognormal(0, sigma, (arrays.ELEMENTS * 3, 3)).astype(dtype)
+    x[::997, 1] = np.nan
+    assert_exact(Moments.of(x, threads=1), naive.moments(x))
+
+
 @given(arrays.tables(), arrays.dtypes, st.data())
 def test_batches_of_different_dtypes_merge_exactly(x, dtype, data):
     """A merge of dtypes equals the oracle on the two batches written as one."""

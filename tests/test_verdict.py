@@ -8,6 +8,8 @@ import pytest
 from model import (
     NARROW,
     PLAIN,
+    STRICT,
+    STRICT_NARROW,
     WIDE,
     WIDE_NARROW,
     entry,
@@ -16,6 +18,8 @@ from model import (
     narrow,
     plain,
     plain_block,
+    strict,
+    strict_block,
     sums_of,
     wide_block,
 )
@@ -25,7 +29,15 @@ from fastnorm import _scan
 from fastnorm._kernels import exact, lanes, rows, steps, vector
 
 HUGE = float(np.finfo(np.float64).max)
-LOOPS = {"narrow": steps._narrow, "plain": steps._plain, "wide": steps._wide, "wide narrow": steps._wide_narrow}
+LOOPS = {
+    "narrow": steps._narrow,
+    "plain": steps._plain,
+    "strict": steps._strict,
+    "strict narrow": steps._strict_narrow,
+    "wide": steps._wide,
+    "wide narrow": steps._wide_narrow,
+}
+WHOLE = (NARROW, PLAIN, STRICT, STRICT_NARROW)  # those that take a block as it is, or not at all
 GAPS = {"narrow": steps._narrow_gaps, "plain": steps._plain_gaps}
 move, widen, sweep = entry(lanes.move), entry(exact.widen), entry(exact.sweep)
 
@@ -34,9 +46,18 @@ in_turn = pytest.mark.parametrize("compiled", [False, True], ids=["interpreted",
 
 
 def exponents(slicing):
+    more = 0 if slicing in (NARROW, PLAIN) else lanes.MARGIN
     if slicing.data == 24:
-        return lanes.LOWEST_NARROW, -1, 0, lanes.HIGHEST_NARROW
-    return lanes.LOWEST, -1, 0, lanes.HIGHEST
+        return lanes.LOWEST_NARROW + more, -1, 0, lanes.HIGHEST_NARROW + more
+    return lanes.LOWEST + more, -1, 0, lanes.HIGHEST + more
+
+
+def just_below(slicing, value, E):
+    """A value that is smaller by so little that a unit less of the square is added."""
+    dtype = kind(slicing)
+    if slicing.data == 24:
+        return np.nextafter(value, dtype(0))
+    return value - dtype(math.ldexp(1, E - 40)) if slicing is STRICT else value - dtype(float(slicing.unit(0, E)))
 
 
 def kind(slicing):
@@ -51,7 +72,8 @@ def blocks_of(slicing, blocks, E, compiled, gaps=False):
         x[: len(block), c] = block  # elements of NumPy: a signalling NaN stays one
     scales = np.full(lanes, math.ldexp(1.0, E))
     wholes, flags = np.zeros(sums * vector.LANES, np.int64), np.zeros(2 * vector.LANES, np.int64)
-    kernel = wide_block if slicing.square is None else gaps_block if gaps else plain_block
+    plainly = strict_block if slicing in (STRICT, STRICT_NARROW) else plain_block
+    kernel = wide_block if slicing.square is None else gaps_block if gaps else plainly
     loop = kernel if compiled else (GAPS if gaps else LOOPS)[slicing.name].interpret
     with np.errstate(all="ignore"):
         loop(x.ravel(), 0, rows, lanes, 0, lanes, 0, scales, wholes, flags)
@@ -78,15 +100,13 @@ def nans(slicing):
 
 
 @in_turn
-@pytest.mark.parametrize("slicing", [NARROW, PLAIN], **named)
+@pytest.mark.parametrize("slicing", WHOLE, **named)
 def test_a_block_of_values_in_the_window_is_kept(slicing, compiled):
     """From an ulp above the floor to the last value below 2**E whose slice is too: kept, and added exactly."""
     dtype = kind(slicing)
     for E in exponents(slicing):
         top, floor = dtype(math.ldexp(1, E)), dtype(math.ldexp(1, E - slicing.reach))
-        last = (
-            np.nextafter(top, dtype(0)) if slicing is NARROW else top - dtype(float(slicing.unit(0, E))) * dtype(0.75)
-        )
+        last = top - dtype(float(slicing.unit(0, E))) * dtype(0.75) if slicing is PLAIN else just_below(slicing, top, E)
         inside = [np.nextafter(floor, top), dtype(0), dtype(-0.0), 3 * floor, last / 16]
         block = ([*inside, *(-v for v in inside)] * steps.BLOCK)[: steps.BLOCK - 1]
         blocks = [[*block, v] for v in inside] + [[last], [-last], [dtype(0)] * steps.BLOCK, [dtype(-0.0)]]
@@ -95,7 +115,7 @@ def test_a_block_of_values_in_the_window_is_kept(slicing, compiled):
 
 
 @in_turn
-@pytest.mark.parametrize("slicing", [NARROW, PLAIN], **named)
+@pytest.mark.parametrize("slicing", WHOLE, **named)
 def test_one_value_outside_the_window_fails_the_block(slicing, compiled):
     """An ulp below the floor, the smallest, 2**E, the largest, inf or NaN, in any place: nothing is added."""
     dtype = kind(slicing)
@@ -115,7 +135,7 @@ def test_one_value_outside_the_window_fails_the_block(slicing, compiled):
 
 
 @in_turn
-@pytest.mark.parametrize("slicing", [NARROW, PLAIN], **named)
+@pytest.mark.parametrize("slicing", WHOLE, **named)
 def test_the_floor_itself_is_kept_or_dropped_and_never_wrong(slicing, compiled):
     """The compiled test looks at the number below and drops the floor; |v| keeps it, with all of its bits."""
     for E in exponents(slicing):
@@ -128,13 +148,13 @@ def test_the_floor_itself_is_kept_or_dropped_and_never_wrong(slicing, compiled):
 
 
 @in_turn
-@pytest.mark.parametrize("slicing", [NARROW, PLAIN], **named)
+@pytest.mark.parametrize("slicing", WHOLE, **named)
 def test_a_budget_is_spent_to_the_last_unit(slicing, compiled):
     """64 values of an eighth of 2**E spend it; with the last of them one unit smaller the block is kept."""
     dtype = kind(slicing)
     for E in exponents(slicing):
         eighth = dtype(math.ldexp(1, E - 3))
-        less = np.nextafter(eighth, dtype(0)) if slicing is NARROW else eighth - dtype(float(slicing.unit(0, E)))
+        less = just_below(slicing, eighth, E)
         rest = [eighth, -eighth] * 31 + [eighth]
         found = blocks_of(slicing, [[*rest, eighth], [*rest, less], [less, *rest], rest], E, compiled)
         assert [1, 0, 0, 0] == [flag for flag, _, _ in found]
@@ -158,7 +178,7 @@ def test_gaps_are_zeros_that_are_counted(slicing, compiled):
         assert LOOPS[slicing.name]._scaled(float(top)) == GAPS[slicing.name]._scaled(float(top))
 
 
-@pytest.mark.parametrize("slicing", [narrow(11, 5, 2), plain(11, 2)], **named)
+@pytest.mark.parametrize("slicing", [narrow(11, 5, 2), plain(11, 2), strict(11, 5, 2)], **named)
 def test_every_float16_gets_the_right_verdict(slicing, monkeypatch):
     """Every bit pattern, beside rows in the window, in float16 arithmetic: kept only if in the window or 0."""
     keep_numbers(monkeypatch)
@@ -192,7 +212,7 @@ def test_what_lies_below_a_number():
 
 def test_the_difference_of_bits_counts_units():
     """From the begin of a binade to its end, both included, for every E of a sum."""
-    for slicing in (NARROW, PLAIN, WIDE):
+    for slicing in (*WHOLE, WIDE):
         for k, (_, _, _, halves) in enumerate(slicing.table):
             for E in exponents(slicing):
                 start, unit = (Fraction(slicing.start(k)) * slicing.unit(k, E)), slicing.unit(k, E)
@@ -247,7 +267,7 @@ def test_a_sweep_deposits_what_the_watch_counts(slicing):
         values = np.array([*inside, *outside, np.inf, -np.inf, -np.inf, np.nan], dtype)
         state = _scan.State("narrow" if small else "double", 1)
         floats, integers = np.zeros(lanes.FLOATS), np.zeros(lanes.INTEGERS, np.int64)
-        move(0, E, floats, integers, small)
+        move(0, E - lanes.MARGIN, floats, integers, small)
         integers[lanes.WIDE_E] = lanes.UNSET
         widen(np.int64(0), np.int64(1), floats, integers)
         with np.errstate(all="ignore"):

@@ -12,6 +12,7 @@ from fastnorm._kernels.lanes import (
     FLAGS,
     FLUSH,
     LEFT,
+    MARGIN,
     NEXT,
     STEP,
     TALLY,
@@ -33,6 +34,7 @@ from fastnorm._kernels.steps import (
     WIDE_FLOOR_NARROW,
     gaps_block,
     plain_blocks,
+    strict_block,
     wide_block,
 )
 from fastnorm._kernels.vector import LANES, not_inlined, part
@@ -53,12 +55,12 @@ def settle(c, integers, narrow, state, layout, feature, span):
 
 @inner_kernel
 def widen(first, stop, floats, integers):
-    """Have the wide grids of the lanes where the plain ones are."""
+    """Have the wide grids of the lanes a little above the plain ones."""
     not_inlined()
     for c in range(first, stop):
-        if integers[WIDE_E + c] != integers[AT_E + c]:
-            integers[WIDE_E + c] = integers[AT_E + c]
-            floats[c + LANES] = floats[c]
+        if integers[WIDE_E + c] != integers[AT_E + c] + MARGIN:
+            integers[WIDE_E + c] = integers[AT_E + c] + MARGIN
+            floats[c + LANES] = floats[c] * 2.0**MARGIN
             for k in range(WIDE.shape[0]):
                 integers[WIDE_SUMS + c + k * LANES] = 0
 
@@ -90,7 +92,7 @@ def sweep(x, start, rows, stride, c, outside, floats, integers, narrow, state, l
 def follow(step, blocks, failed, lanes, integers):
     """Choose how to take the next blocks: the way that fits, and for longer each time that it is needed."""
     integers[FAILED] = max(integers[FAILED] - blocks * lanes, 0) + 32 * failed
-    if step < 2 and integers[FAILED] > 8 * lanes:
+    if step < 3 and integers[FAILED] > 8 * lanes:
         integers[FAILED] = 0
         integers[STEP] = step + 1
         integers[NEXT] = min(2 * integers[NEXT] + 8, 1024)
@@ -126,13 +128,16 @@ def add_blocks(x, start, blocks, rows, stride, ahead, lanes, period, feature, fl
             flagged = gaps_block(x, here, rows, stride, ZERO, lanes, ahead, floats, integers, flags) != 0
         else:
             widen(ZERO, lanes, floats, integers)
-            flagged = wide_block(x, here, rows, stride, ZERO, lanes, ahead, wide_scales, wide_sums, flags) != 0
+            if step == 2:
+                flagged = strict_block(x, here, rows, stride, ZERO, lanes, ahead, wide_scales, wide_sums, flags) != 0
+            else:
+                flagged = wide_block(x, here, rows, stride, ZERO, lanes, ahead, wide_scales, wide_sums, flags) != 0
         failed = ZERO
         if flagged:
             for c in range(lanes):
                 if flags[c]:
                     failed += 1
-                    if step < 2:
+                    if step < 3:
                         widen(c, c + 1, floats, integers)
                         wide_block(x, here, rows, stride, c, c + 1, ZERO, wide_scales, wide_sums, flags)
                     f = feature + c % period

@@ -172,6 +172,21 @@ def _wide_step(x: Any, constants: Any, state: Any) -> Any:
     return *_absorb(sums[:2], (0, v)), *squares, odd, missing
 
 
+def _strict_narrow_step(x: Any, constants: Any, state: Any) -> Any:
+    """float32, |v| > 2**(E-44): the wide sums, for blocks in which nothing is passed over."""
+    *sums, least = state
+    v = double(x)
+    return *_absorb(sums[:2], (0, v)), *_absorb(sums[2:], (0, v * v)), smaller(below(x), least)
+
+
+def _strict_step(v: Any, constants: Any, state: Any) -> Any:
+    """float64, |v| > 2**(E-37), the same."""
+    *sums, least = state
+    square = rounded_product(v, v)
+    squares = _absorb(sums[2:], (0, square), (1, remainder(v, v, square)))
+    return *_absorb(sums[:2], (0, v)), *squares, smaller(below(v), least)
+
+
 def _weighted_narrow_step(x: Any, weight: Any, constants: Any, state: Any) -> Any:
     """float32, |v| in [2**(E-34), 2**E), a weight of 53 bits in [2**-26, 1): products of two float64, each in two."""
     *sums, outside = state
@@ -210,6 +225,10 @@ _narrow_gaps = RowLoop(_with_gaps(_narrow_step), NARROW, _NARROW_WINDOW, (_INFIN
 _plain_gaps = RowLoop(_with_gaps(_plain_step), PLAIN, _PLAIN_WINDOW, (np.inf, 0.0), _in_window(3))
 _wide = RowLoop(_wide_step, WIDE, ((2, 1.0), (2, WIDE_FLOOR)), (0.0, 0.0), _sorted, rare=True)
 _wide_narrow = RowLoop(_wide_narrow_step, WIDE, ((2, 1.0), (2, WIDE_FLOOR_NARROW)), (0.0, 0.0), _sorted, rare=True)
+_strict = RowLoop(_strict_step, WIDE, ((2, 385.0), (1, 2.0**-37)), (np.inf,), _in_window(2), rare=True)
+_strict_narrow = RowLoop(
+    _strict_narrow_step, WIDE[:5], ((2, 385.0), (1, 2.0**-44)), (_INFINITE,), _in_window(2), rare=True
+)
 _weighted_narrow = RowLoop(
     _weighted_narrow_step, WEIGHTED_NARROW, ((2, 1.0), (2, WEIGHTED_FLOOR_NARROW)), (0.0,), _counted, rare=True
 )
@@ -218,6 +237,7 @@ _weighted = RowLoop(_weighted_step, WEIGHTED, ((2, 1.0), (2, WEIGHTED_FLOOR)), (
 _plain_loop = row_loop(float32=_narrow, float64=_plain)
 _gaps_loop = row_loop(float32=_narrow_gaps, float64=_plain_gaps)
 _wide_loop = row_loop(float32=_wide_narrow, float64=_wide)
+_strict_loop = row_loop(float32=_strict_narrow, float64=_strict)
 _weighted_loop = weighted_row_loop(float32=_weighted_narrow, float64=_weighted)
 
 
@@ -237,6 +257,13 @@ def gaps_block(x, start, rows, stride, first, stop, ahead, scales, sums, flags):
     """Add one block, with NaN among the values; not 0 if the window of a lane does not hold."""
     not_inlined()
     return _gaps_loop(x, start, rows, stride, first, stop, ahead, scales, sums, flags)
+
+
+@inner_kernel
+def strict_block(x, start, rows, stride, first, stop, ahead, scales, sums, flags):
+    """Add one block to the wide sums; not 0 if the window of a lane does not hold."""
+    not_inlined()
+    return _strict_loop(x, start, rows, stride, first, stop, ahead, scales, sums, flags)
 
 
 @inner_kernel
