@@ -35,7 +35,8 @@ def test_every_position_lies_in_the_limbs(narrow):
     kind = "narrow" if narrow else "double"
     lowest, highest = (lanes.LOWEST_NARROW, lanes.HIGHEST_NARROW) if narrow else (lanes.LOWEST, lanes.HIGHEST)
     for at in range(lowest, highest + 1):
-        for table, E in ((steps.NARROW if narrow else steps.PLAIN, at), (steps.WIDE, at + lanes.MARGIN)):
+        above = at + (lanes.MARGIN_NARROW if narrow else lanes.MARGIN)
+        for table, E in ((steps.NARROW if narrow else steps.PLAIN, at), (steps.WIDE, above)):
             for power, unit, twice, _ in table.tolist():
                 low, high = _scan.RANGES[kind][power - 1]
                 position = power * E + unit + twice
@@ -65,20 +66,21 @@ def test_any_sum_of_squares_gives_an_exponent(squares, rows):
     assert squares < 1e300 or E > lanes.LOWEST
 
 
-def test_a_wide_grid_is_a_little_above_the_plain_one():
+@pytest.mark.parametrize(("narrow", "margin"), [(False, lanes.MARGIN), (True, lanes.MARGIN_NARROW)])
+def test_a_wide_grid_is_a_little_above_the_plain_one(narrow, margin):
     """`widen` moves the grid with its lane and starts its sums anew; where it is there already, it leaves them."""
     floats, integers = np.zeros(lanes.FLOATS), np.zeros(lanes.INTEGERS, np.int64)
-    move(np.int64(1), np.int64(7), floats, integers, False)
+    move(np.int64(1), np.int64(7), floats, integers, narrow)
     integers[lanes.WIDE_E + 1] = lanes.UNSET
     wide = integers[lanes.WIDE_SUMS :][: len(steps.WIDE) * vector.LANES].reshape(len(steps.WIDE), vector.LANES)
     wide[:] = 5
     for _ in range(2):
-        widen(np.int64(1), np.int64(2), floats, integers)
-        assert (7 + lanes.MARGIN, 2.0 ** (7 + lanes.MARGIN)) == (integers[lanes.WIDE_E + 1], floats[vector.LANES + 1])
+        widen(np.int64(1), np.int64(2), floats, integers, narrow)
+        assert (7 + margin, 2.0 ** (7 + margin)) == (integers[lanes.WIDE_E + 1], floats[vector.LANES + 1])
         assert [0] * len(steps.WIDE) == wide[:, 1].tolist()
         assert (wide[:, [0, 2]] == 5).all()
     wide[:, 1] = 6
-    widen(np.int64(1), np.int64(2), floats, integers)
+    widen(np.int64(1), np.int64(2), floats, integers, narrow)
     assert [6] * len(steps.WIDE) == wide[:, 1].tolist()
 
 

@@ -46,10 +46,15 @@ in_turn = pytest.mark.parametrize("compiled", [False, True], ids=["interpreted",
 
 
 def exponents(slicing):
-    more = 0 if slicing in (NARROW, PLAIN) else lanes.MARGIN
+    more = 0 if slicing in (NARROW, PLAIN) else margin(slicing)
     if slicing.data == 24:
         return lanes.LOWEST_NARROW + more, -1, 0, lanes.HIGHEST_NARROW + more
     return lanes.LOWEST + more, -1, 0, lanes.HIGHEST + more
+
+
+def margin(slicing):
+    """How much higher a wide grid is than the plain one."""
+    return lanes.MARGIN_NARROW if slicing.data == 24 else lanes.MARGIN
 
 
 def just_below(slicing, value, E):
@@ -267,9 +272,9 @@ def test_a_sweep_deposits_what_the_watch_counts(slicing):
         values = np.array([*inside, *outside, np.inf, -np.inf, -np.inf, np.nan], dtype)
         state = _scan.State("narrow" if small else "double", 1)
         floats, integers = np.zeros(lanes.FLOATS), np.zeros(lanes.INTEGERS, np.int64)
-        move(0, E - lanes.MARGIN, floats, integers, small)
+        move(0, E - margin(slicing), floats, integers, small)
         integers[lanes.WIDE_E] = lanes.UNSET
-        widen(np.int64(0), np.int64(1), floats, integers)
+        widen(np.int64(0), np.int64(1), floats, integers, small)
         with np.errstate(all="ignore"):
             sweep(values, 0, len(values), 1, 0, True, floats, integers, small, state.rows, state.layout, 0, state.span)
         assert [tuple(added(outside))] == sums_of(state.counted(len(values)))

@@ -13,6 +13,7 @@ from fastnorm._kernels.lanes import (
     FLUSH,
     LEFT,
     MARGIN,
+    MARGIN_NARROW,
     NEXT,
     STEP,
     TALLY,
@@ -54,13 +55,14 @@ def settle(c, integers, narrow, state, layout, feature, span):
 
 
 @inner_kernel
-def widen(first, stop, floats, integers):
+def widen(first, stop, floats, integers, narrow):
     """Have the wide grids of the lanes a little above the plain ones."""
     not_inlined()
+    margin = MARGIN_NARROW if narrow else MARGIN
     for c in range(first, stop):
-        if integers[WIDE_E + c] != integers[AT_E + c] + MARGIN:
-            integers[WIDE_E + c] = integers[AT_E + c] + MARGIN
-            floats[c + LANES] = floats[c] * 2.0**MARGIN
+        if integers[WIDE_E + c] != integers[AT_E + c] + margin:
+            integers[WIDE_E + c] = integers[AT_E + c] + margin
+            floats[c + LANES] = floats[c] * (2.0**MARGIN_NARROW if narrow else 2.0**MARGIN)
             for k in range(WIDE.shape[0]):
                 integers[WIDE_SUMS + c + k * LANES] = 0
 
@@ -127,7 +129,7 @@ def add_blocks(x, start, blocks, rows, stride, ahead, lanes, period, feature, fl
         elif step == 1:
             flagged = gaps_block(x, here, rows, stride, ZERO, lanes, ahead, floats, integers, flags) != 0
         else:
-            widen(ZERO, lanes, floats, integers)
+            widen(ZERO, lanes, floats, integers, narrow)
             if step == 2:
                 flagged = strict_block(x, here, rows, stride, ZERO, lanes, ahead, wide_scales, wide_sums, flags) != 0
             else:
@@ -138,7 +140,7 @@ def add_blocks(x, start, blocks, rows, stride, ahead, lanes, period, feature, fl
                 if flags[c]:
                     failed += 1
                     if step < 3:
-                        widen(c, c + 1, floats, integers)
+                        widen(c, c + 1, floats, integers, narrow)
                         wide_block(x, here, rows, stride, c, c + 1, ZERO, wide_scales, wide_sums, flags)
                     f = feature + c % period
                     sweep(x, here, rows, stride, c, flags[c] > 0, floats, integers, narrow, state, layout, f, span)
