@@ -93,17 +93,9 @@ def small(affine: Affine, dtype: np.dtype[Any] | None) -> Callable[[Any, Any], A
 
     def transform(x: Any, out: Any) -> Array | None:
         nonlocal kernel
-        if not (_is_few_rows(x) and x.shape[-1] == features and (dtype is None or dtype == x.dtype)):
+        if not (_is_few_rows(x) and x.shape[-1] == features and _takes(out, x)):
             return None
-        if out is x:
-            if not x.flags.writeable:
-                return None
-        elif out is not None and not (
-            _is_few_rows(out)
-            and out.flags.writeable
-            and (out.shape, out.dtype) == (x.shape, x.dtype)
-            and not np.may_share_memory(x, out)
-        ):
+        if dtype is not None and dtype != x.dtype:
             return None
         if kernel is None:
             if _few.without_kernels(x.size):
@@ -112,9 +104,10 @@ def small(affine: Affine, dtype: np.dtype[Any] | None) -> Callable[[Any, Any], A
         rows = x.size // features
         result: Array = x if out is x else x.copy()
         kernel(result.reshape(-1), 0, 1, 0, rows, features, features, *(single if x.itemsize == 4 else double))
-        target: Array = result if out is None else out
-        if target is not result:
-            target[...] = result
+        if out is None or out is x:
+            return result
+        target: Array = out
+        target[...] = result
         return target
 
     return transform
@@ -130,6 +123,16 @@ def _is_few_rows(x: Any) -> bool:
         and x.flags.c_contiguous
         and x.flags.aligned
     )
+
+
+def _takes(out: Any, x: Array) -> bool:
+    """Whether the results for few rows can go to ``out``: None, ``x`` itself, or an array like it beside it."""
+    if out is None:
+        return True
+    if out is x:
+        return bool(x.flags.writeable)
+    alike = _is_few_rows(out) and (out.shape, out.dtype) == (x.shape, x.dtype)
+    return alike and bool(out.flags.writeable) and not np.may_share_memory(x, out)
 
 
 def _run_few(x: Array, out: Array, kept: tuple[int, ...], affine: Affine, direction: Direction) -> None:
