@@ -117,7 +117,7 @@ def _is_few_rows(x: Any) -> bool:
     return (
         type(x) is np.ndarray
         and x.ndim > 0
-        and 0 < x.size < FEW
+        and 0 < x.size <= FEW
         and x.dtype.char in "fd"
         and x.dtype.isnative
         and x.flags.c_contiguous

@@ -16,7 +16,8 @@ from fastnorm._tiles import Tile
 
 STRIP = 4096  # bytes of a row in a tile: so far is memory read in order
 LANES = 1024  # the most lanes of a tile, which kernels have scratch for
-CARRY = 1 << 24  # elements after which a worker does its carries: far from what limbs hold, for 100 workers together
+CARRY = 1 << 24  # elements after which a worker does its carries,
+TOGETHER = (1 << 28) // CARRY  # workers that can be added up without: limbs hold as many elements
 
 # Limbs (in units of 32 bits, from, to) of the sums of x, of x**2 and of the weights, which hold any data of a kind.
 RANGES = {
@@ -250,7 +251,7 @@ class Scanner:
 
 
 def united(states: list[State]) -> State:
-    if len(states) > 16:  # however many they are, limbs that are below 2**32 add up; so few do as they are
+    if len(states) > TOGETHER:  # however many they are, limbs that are below 2**32 add up
         for state in states:
             state.carry()
     for state in states[1:]:

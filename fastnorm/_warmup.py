@@ -33,7 +33,7 @@ def warmup() -> None:
     Normalization().adapt(wide).forget(wide[:1]).transform(wide)
     for dtype in DTYPES:
         x, runs = np.ones((2, 3), dtype), np.ones((RUN, RUNS), dtype, order="F")
-        rows = np.ones((FEW // FOLD, FOLD), dtype)
+        rows = np.ones((FEW // FOLD + 1, FOLD), dtype)
         for layer in (Normalization(), Normalization(affine=True)):
             for y in (runs, rows, x):
                 z = layer.adapt(y).transform(y)

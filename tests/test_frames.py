@@ -116,6 +116,24 @@ def test_each_column_is_transformed_as_its_array(kind, data):
             assert array.dtype == values.dtype
 
 
+@kinds()
+@pytest.mark.parametrize("rows", [5, 3000, _reduce.TALL])
+def test_columns_in_another_order_keep_their_names(kind, rows):
+    """What a layer takes is by name, forward and back; the table stays in its own order."""
+    rng = np.random.default_rng(7)
+    given = [rng.normal(9**index, 1 + index, rows) for index in range(3)]
+    table, names = KINDS[kind]([np.ma.array(column) for column in given]), names_of(given)
+    layer = Normalization(columns=names[::-1]).adapt(table)
+    there = layer.transform(table)
+    back = layer.inverse_transform(there)
+    assert names == list(map(str, getattr(there, "column_names", getattr(there, "columns", None))))
+    for name, column in zip(names, given, strict=True):
+        alone = Normalization().adapt(column[:, np.newaxis])
+        want = alone.transform(column[:, np.newaxis])
+        np.testing.assert_array_equal(want[:, 0], column_of(there, name)[0])
+        np.testing.assert_array_equal(alone.inverse_transform(want)[:, 0], column_of(back, name)[0])
+
+
 @kinds(NULLS)
 def test_nan_stays_nan_and_null_stays_null(kind):
     """Both are missing in the statistics, and neither becomes the other."""
@@ -209,13 +227,14 @@ def test_several_columns_of_one_block_are_read_where_they_lie():
     """A run of columns that pandas keeps together is one array, and no copy; so is a long column of its own."""
     x = np.random.default_rng(0).standard_normal((1000, 4))
     table = pd.DataFrame(x).set_axis(list("abcd"), axis=1).assign(text="t")
-    ((features, (block,)),) = _frames.taken(table, ["b", "c", "d"])._pieces(range(3))
-    assert (slice(0, 3), (1000, 3)) == (features, block.shape)
+    ((run, block),) = _frames.taken(table, ["b", "c", "d"])._runs()
+    assert (range(3), (1000, 3)) == (run, block.shape)
     assert np.shares_memory(block, table["c"].to_numpy())
     long = np.zeros(_frames.frame.GATHERED + 1)
     for kind in ("Arrow", "pandas", "pandas in one block", "polars"):
         column = KINDS[kind]([np.ma.array(long)])
-        ((_, pieces),) = _frames.taken(column)._pieces(range(1))
+        frame = _frames.taken(column)
+        ((_, pieces),) = frame._pieces(*next(frame._runs()))
         address = column_of(column, "c0")[0].__array_interface__["data"][0]
         assert address <= next(iter(pieces)).__array_interface__["data"][0] < address + long.nbytes, kind
 

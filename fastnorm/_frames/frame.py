@@ -17,7 +17,7 @@ from fastnorm._counted import Counted
 from fastnorm._layout import Array
 
 GATHERED = 1 << 16  # elements up to which columns are copied together: a call costs as much as reading so many
-LONG = 1 << 10  # rows from which more than that are scanned where they are
+LONG = 1 << 10  # rows from which columns of more elements together are scanned where they lie
 
 _FLOATS = {"float": "float32", "double": "float64", "halffloat": "float16"} | {
     name: name for name in ("float16", "float32", "float64")
@@ -89,15 +89,16 @@ class Frame:
 
     # The same for all.
 
-    def _runs(self) -> Iterator[range]:
-        """Features of one dtype, side by side."""
+    def _runs(self) -> Iterator[tuple[range, Array | None]]:
+        """Features of one dtype that follow each other, and the array that they are, if they lie together."""
         for _, group in groupby(range(self.shape[1]), key=self.dtypes.__getitem__):
-            run = list(group)
-            yield range(run[0], run[-1] + 1)
+            features = list(group)
+            run = range(features[0], features[-1] + 1)
+            yield run, self._block([self.places[feature] for feature in run])
 
-    def _pieces(self, run: range) -> Iterator[tuple[slice, Iterable[Array]]]:
+    def _pieces(self, run: range, block: Array | None) -> Iterator[tuple[slice, Iterable[Array]]]:
         """Some features of a run, and their rows in pieces: 2-D arrays, masked where integers are missing."""
-        if (block := self._block(self.places[run.start : run.stop])) is not None:
+        if block is not None:
             yield slice(run.start, run.stop), [block]
             return
         rows = self.shape[0]
@@ -131,12 +132,12 @@ class Frame:
         """Return the exact sums of each column, or with no axis kept of all values."""
         _check_axes(kept)
         done = []
-        for run in self._runs():
+        for run, block in self._runs():
             is_large = self.shape[0] >= LONG and self.shape[0] * len(run) > GATHERED
-            if is_large and weights is None and self._block(self.places[run.start : run.stop]) is None:
+            if is_large and block is None and weights is None:
                 done.append(self._count_columns(run, kept, threads))
                 continue
-            for features, pieces in self._pieces(run):
+            for features, pieces in self._pieces(run, block):
                 start, parts = 0, []
                 for piece in pieces:
                     rows = slice(start, start + len(piece))
@@ -169,8 +170,8 @@ class Frame:
         _check_axes(kept)
         columns: dict[int, Any] = {}
 
-        def work(parts: Iterator[tuple[slice, Iterable[Array]]]) -> None:
-            for features, pieces in parts:
+        def work(claimed: Iterator[tuple[slice, Iterable[Array]]]) -> None:
+            for features, pieces in claimed:
                 mine = affine
                 if kept:
                     mine = Affine(*(None if values is None else values[features] for values in affine))  # type: ignore[arg-type]
@@ -178,10 +179,11 @@ class Frame:
                 for index, place in enumerate(self.places[features]):
                     columns[place] = self._column(place, out[:, index])
 
-        parts = [part for run in self._runs() for part in self._pieces(run)]
-        is_tall = self.shape[0] >= _reduce.TALL and len(parts) > 1
-        _threads.share(work, parts, _threads.count(threads) if is_tall else 1)
-        return self._table(dict(sorted(columns.items())))
+        workers = _threads.count(threads)
+        for run, block in self._runs():  # by columns, if there is one for each worker; else each by all of them
+            apart = block is None and self.shape[0] >= _reduce.TALL and len(run) >= workers
+            _threads.share(work, self._pieces(run, block), workers if apart else 1)
+        return self._table({place: columns[place] for place in self.places})
 
     def _transformed(
         self,

@@ -56,13 +56,14 @@ def settle(c, integers, narrow, state, layout, feature, span):
 
 @inner_kernel
 def widen(first, stop, floats, integers, narrow):
-    """Have the wide grids of the lanes a little above the plain ones."""
+    """Have the wide grids of the lanes a little above the plain ones; what they held was flushed."""
     not_inlined()
     margin = MARGIN_NARROW if narrow else MARGIN
+    above = 2.0**MARGIN_NARROW if narrow else 2.0**MARGIN
     for c in range(first, stop):
         if integers[WIDE_E + c] != integers[AT_E + c] + margin:
             integers[WIDE_E + c] = integers[AT_E + c] + margin
-            floats[c + LANES] = floats[c] * (2.0**MARGIN_NARROW if narrow else 2.0**MARGIN)
+            floats[c + LANES] = floats[c] * above
             for k in range(WIDE.shape[0]):
                 integers[WIDE_SUMS + c + k * LANES] = 0
 

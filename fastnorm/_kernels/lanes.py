@@ -12,7 +12,7 @@ from fastnorm._kernels.vector import LANES, not_inlined, part
 FLUSH = 1000  # blocks whose whole numbers (at most 2**52 each) fit an int64, with a bit to spare
 LOWEST, HIGHEST = -400, 500  # E stays here: products neither under- nor overflow
 LOWEST_NARROW, HIGHEST_NARROW = -71, 106  # and for float32 here, where its limbs suffice
-MARGIN, MARGIN_NARROW = 3, 6  # a wide grid lies so much higher: its blocks differ in their largest values
+MARGIN, MARGIN_NARROW = 3, 6  # of a wide grid above the plain one: a block with larger values need not move it
 UNSET = 1 << 20  # the E of a wide grid that was not needed yet
 
 # Scratch of a worker, in lanes: floats hold 2**E for the plain and the wide grid; integers the sums of each, flags,

@@ -29,7 +29,7 @@ def ahead(items: Iterable[T], depth: int = 1) -> Generator[T, None, None]:
     def fetch() -> None:
         try:
             taken = iter(items)
-            while room.acquire() and not stop.is_set():
+            while room.acquire() and not stop.is_set():  # room is made for each item taken, and to see the stop
                 ready.put(next(taken))
         except StopIteration:
             ready.put(_End())

@@ -31,7 +31,8 @@ class Checkpoint:
 
     def __init__(self, path: Source | None, question: dict[str, Any]) -> None:
         self.path = None if path is None else Path(path)
-        steps = {"region": [_arrays.REGION, _arrays.VIEWED], "version": version()}  # what they depend on
+        # What steps depend on; "cut" is another whenever a format is cut into other steps.
+        steps = {"region": [_arrays.REGION, _arrays.VIEWED], "version": version(), "cut": 2}
         self.question = json.loads(json.dumps(question | steps))  # asked otherwise, a scan cannot go on here
         self.finished: list[list[Any]] = []
         self.total: Part | None = None  # of the finished files

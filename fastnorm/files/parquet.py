@@ -40,7 +40,7 @@ class ParquetTable(TableFile):
             self.codec = first.column(0).compression if first.num_columns else None
 
     def read(self, names: Sequence[str], done: int, size: int) -> Generator[Any, None, None]:
-        """Tables of whole row groups, or of parts of large ones, which take longer to unpack."""
+        """Tables of whole row groups; of a larger one in parts, though these take longer to unpack."""
         file, columns = self._file, list(names)
         rows = max(1, size // sum(_width(self.schema.field(name).type) for name in columns))
         if not file.metadata.num_rows and not done:
