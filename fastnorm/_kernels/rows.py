@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -23,34 +23,46 @@ from fastnorm._jit import INTERPRETED, vector_bytes
 from fastnorm._kernels.vector import BYTE_POINTER, DOUBLE, INT64, LANES, SPREAD, Vector
 
 
-def _soon(
+class _Ahead(NamedTuple):
+    """What to prefetch beside each row: ``place + (lane & mask)``; ``step`` and ``turn`` lead to the next."""
+
+    place: ir.Value
+    step: ir.Value
+    lane: ir.Value
+    turn: ir.Value
+    mask: ir.Value
+
+
+def _ahead(
     builder: ir.IRBuilder,
-    start: ir.Value,
+    block: ir.Value,
     rows: ir.Value,
     stride: ir.Value,
-    first: ir.Value,
-    stop: ir.Value,
-    c: ir.Value,
-    ahead: ir.Value,
+    lanes: ir.Value,
+    lane: ir.Value,
     width: int,
-) -> tuple[ir.Value, ir.Value]:
-    """Where to prefetch while the lanes at ``c`` are done, and how far to go on with each row.
+) -> _Ahead:
+    """What to prefetch of the block ahead while the lanes at ``lane`` of this one are done.
 
-    The block ahead is walked row by row, in the order of memory, so that the processor's own prefetchers help: each
-    vector of lanes takes its share, which is part of a row. Where the rows are too short for that and not contiguous,
-    it is the lanes at ``c`` of the block ahead.
+    A contiguous block is walked in the order of memory, so that the processor's own prefetchers help: each vector of
+    lanes takes its share. Of any other it is the same lanes, row by row; but rows that are a power of two apart share
+    a few places of the caches and of the memory, so there each row is one vector further.
     """
-    lanes = builder.sub(stop, first)
-    block = builder.add(builder.add(start, ahead), first)
-    done = builder.mul(builder.sub(c, first), rows)
-    row = builder.udiv(done, lanes)
-    share = builder.add(builder.add(block, done), builder.mul(row, builder.sub(stride, lanes)))
-    in_order = builder.or_(
-        builder.icmp_signed("==", stride, lanes),
-        builder.icmp_signed("==", builder.and_(stride, INT64(511)), INT64(0)),
+    zero, all_bits = INT64(0), INT64(-1)
+
+    def power_of_two(value: ir.Value) -> ir.Value:
+        return builder.icmp_signed("==", builder.and_(value, builder.sub(value, INT64(1))), zero)
+
+    in_order = builder.icmp_signed("==", stride, lanes)
+    crowded = builder.icmp_signed("==", builder.and_(stride, INT64(511)), zero)
+    turned = builder.and_(builder.not_(in_order), builder.and_(crowded, power_of_two(lanes)))
+    return _Ahead(
+        builder.select(in_order, builder.add(block, builder.mul(lane, rows)), block),
+        builder.select(in_order, INT64(width), stride),
+        builder.select(in_order, zero, lane),
+        builder.select(turned, INT64(width), zero),
+        builder.select(turned, builder.sub(lanes, INT64(1)), all_bits),
     )
-    at = builder.select(in_order, share, builder.add(builder.add(start, ahead), c))
-    return at, builder.select(in_order, INT64(width), stride)
 
 
 @contextmanager
@@ -60,15 +72,12 @@ def _rows(
     first: ir.Value,
     rows: ir.Value,
     stride: ir.Value,
-    soon: ir.Value,
-    then: ir.Value,
+    ahead: _Ahead,
 ) -> Iterator[tuple[ir.Value, ir.Value]]:
-    """A loop over at least one row: yields the index of its element and the rows that are left, itself included.
-
-    Prefetches from ``soon`` in steps of ``then``.
-    """
+    """A loop over at least one row: yields the index of its element and the rows that are left, itself included."""
     position = cgutils.alloca_once_value(builder, first)
-    fetched = cgutils.alloca_once_value(builder, soon)
+    place = cgutils.alloca_once_value(builder, ahead.place)
+    lane = cgutils.alloca_once_value(builder, ahead.lane)
     left = cgutils.alloca_once_value(builder, rows)
     body, after = builder.append_basic_block("rows"), builder.append_basic_block("rows.end")
     builder.branch(body)
@@ -77,11 +86,12 @@ def _rows(
     i32 = ir.IntType(32)
     kind = ir.FunctionType(ir.VoidType(), [BYTE_POINTER, i32, i32, i32])
     prefetch = builder.module.declare_intrinsic("llvm.prefetch", [BYTE_POINTER], kind)
-    there = builder.load(fetched)
+    there = builder.add(builder.load(place), builder.and_(builder.load(lane), ahead.mask))
     builder.call(prefetch, [builder.bitcast(builder.gep(x, [there]), BYTE_POINTER), i32(0), i32(3), i32(1)])
     yield here, builder.load(left)
     builder.store(builder.add(here, stride), position)
-    builder.store(builder.add(there, then), fetched)
+    builder.store(builder.add(builder.load(place), ahead.step), place)
+    builder.store(builder.add(builder.load(lane), ahead.turn), lane)
     builder.store(builder.sub(builder.load(left), INT64(1)), left)
     again = builder.cbranch(builder.icmp_signed(">", builder.load(left), INT64(0)), body, after)
     again.set_metadata("llvm.loop", _not_unrolled(builder.module))
@@ -224,8 +234,9 @@ class RowLoop:
                 kind = ir.VectorType(ir.FloatType(), width) if isinstance(initial, np.float32) else doubles
                 value = ir.Constant(kind, [float(initial)] * width)
             slots.append(cgutils.alloca_once_value(builder, value))
-        soon, then = _soon(builder, start, rows, stride, first, stop, c, ahead, width)
-        with _rows(builder, x, builder.add(start, c), rows, stride, soon, then) as (here, left):
+        block = builder.add(builder.add(start, ahead), first)
+        soon = _ahead(builder, block, rows, stride, builder.sub(stop, first), builder.sub(c, first), width)
+        with _rows(builder, x, builder.add(start, c), rows, stride, soon) as (here, left):
             value = [Vector(builder, load(x, here, ir.VectorType(element, width)))]
             if weights:
                 row = builder.mul(builder.sub(rows, left), INT64(SPREAD))
