@@ -157,13 +157,11 @@ def fold_of(dtype: np.dtype[Any]) -> int:
 
 
 def native(array: Array) -> Array:
-    """The same memory with a dtype that kernels have: bits of 16-bit floats, bytes of bool, int64 of uint64."""
+    """The same memory with a dtype that kernels have: bits of 16-bit floats, bytes of bool."""
     if array.dtype.kind == "b":
         return array.view(np.uint8)
     if array.dtype.kind in "fV" and array.dtype.itemsize == 2:
         return array.view(np.uint16)
-    if array.dtype == np.uint64:
-        return array.view(np.int64)
     return array
 
 
@@ -180,7 +178,7 @@ class Scanner:
     """A worker's scratch and state, bound to the kernel for one dtype."""
 
     def __init__(self, dtype: np.dtype[Any], state: State) -> None:
-        from fastnorm._kernels import exact, integers, lanes, steps, vector, weights
+        from fastnorm._kernels import exact, integers, lanes, steps, weights
 
         check_subnormals()
         self.scan, self.scan_half = exact.scan, exact.scan_half
@@ -195,8 +193,6 @@ class Scanner:
         self.spread = np.empty(weights.SCRATCH)
         self.is_float16 = dtype.kind == "f"
         self.is_integer = dtype.kind in "biu"
-        self.short = np.zeros(2 * vector.LANES, np.int32)
-        self.mask = 0xFFFFF if dtype == np.uint64 else -1
 
     def _saw(self, elements: int) -> None:
         self.seen += elements
@@ -208,7 +204,7 @@ class Scanner:
         state = self.state
         self._saw(tile.outer * tile.rows * tile.lanes)
         if self.is_integer:
-            self.scan_integer(flat, self.mask, *tile, self.integers, self.short, state.rows, state.layout, state.span)
+            self.scan_integer(flat, *tile, self.integers, state.rows, state.layout, state.span)
         elif self.half:
             self.scan_half(
                 flat,

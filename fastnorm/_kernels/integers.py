@@ -2,74 +2,85 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from fastnorm._jit import exact_kernel, inner_kernel
 from fastnorm._kernels.lanes import FLUSH
 from fastnorm._kernels.limbs import ZERO, flush
+from fastnorm._kernels.rows import WholeLoop, row_loop
 from fastnorm._kernels.steps import BLOCK
-from fastnorm._kernels.vector import LANES, part
+from fastnorm._kernels.vector import fused, shifted
 
 # As the tables of the steps, but E is 0.
-SHORT = np.array([[1, 0, 0], [2, 0, 0]])
-MIDDLE = np.array([[1, 0, 0], [2, 32, 0], [2, 16, 1], [2, 0, 0]])
-LONG = np.array([[1, 44, 0], [1, 22, 0], [1, 0, 0], [2, 88, 0], [2, 66, 1], [2, 44, 0], [2, 22, 1], [2, 0, 0]])
+SHORT = np.array([[1, 0, 0, 3], [2, 0, 0, 3]])
+MIDDLE = np.array([[1, 16, 0, 3], [1, 0, 0, 3], [2, 32, 0, 3], [2, 16, 1, 3], [2, 0, 0, 3]])
+LONG = np.array(
+    [
+        [1, 44, 0, 0],
+        [1, 22, 0, 0],
+        [1, 0, 0, 0],
+        [2, 88, 0, 0],
+        [2, 66, 1, 0],
+        [2, 44, 0, 0],
+        [2, 22, 1, 0],
+        [2, 0, 0, 0],
+    ]
+)
+
+
+def _short_step(v: Any, constants: Any, state: Any) -> Any:
+    """Up to 16 bits: the sums of a block of 64 are below 2**38, those of bytes below 2**22."""
+    total, square = state
+    return total + v, square + v * v
+
+
+def _middle_step(v: Any, constants: Any, state: Any) -> Any:
+    """32 bits: v = p + q, of which p is a multiple of 2**16 and q is at most half of that."""
+    P, Q, PP, PQ, QQ = state
+    new = P + v
+    p = new - P
+    q = v - p
+    return new, Q + q, fused(p, p, PP), fused(p, q, PQ), fused(q, q, QQ)
+
+
+def _long_step(signed: bool) -> Any:
+    """64 bits: v = p * 2**44 + q * 2**22 + s, of which p has the sign."""
+
+    def step(v: Any, constants: Any, state: Any) -> Any:
+        P, Q, S, PP, PQ, QQ, QS, SS = state
+        p, q, s = shifted(v, 44, signed), shifted(v, 22, signed) & 0x3FFFFF, v & 0x3FFFFF
+        cross = p * s
+        return P + p, Q + q, S + s, PP + p * p, PQ + p * q, QQ + (q * q + (cross + cross)), QS + q * s, SS + s * s
+
+    return step
+
+
+_loop = row_loop(
+    int8=WholeLoop(_short_step, SHORT, 32, signed=True),
+    uint8=WholeLoop(_short_step, SHORT, 32, signed=False),
+    int16=WholeLoop(_short_step, SHORT, 0, signed=True),
+    uint16=WholeLoop(_short_step, SHORT, 0, signed=False),
+    int32=WholeLoop(_middle_step, MIDDLE, 0, signed=True),
+    uint32=WholeLoop(_middle_step, MIDDLE, 0, signed=False),
+    int64=WholeLoop(_long_step(True), LONG, 64, signed=True),
+    uint64=WholeLoop(_long_step(False), LONG, 64, signed=False),
+)
 
 
 @exact_kernel
-def scan_integer(
-    x, mask, start, outer, step, rows, stride, lanes, period, feature, hop, sums, short, state, layout, span
-):
-    """Add integers of any width; 64-bit ones come as int64, with ``mask`` 2**20 - 1 where they stand for uint64.
-
-    ``sums``, and ``short`` (int32) those of a block of bytes, are 0 before and after.
-    """
+def scan_integer(x, start, outer, step, rows, stride, lanes, period, feature, hop, sums, state, layout, span):
+    """Add integers of any width; ``sums`` are 0 before and after."""
     blocks = 0
-    values, squares = part(short, ZERO, LANES), part(short, LANES, LANES)
     for o in range(outer):
         if hop and o:
             empty_integers(x.itemsize, sums, lanes, period, feature, state, layout, span)
             feature += hop
             blocks = 0
         for r in range(0, rows, BLOCK):
-            for i in range(r, min(r + BLOCK, rows)):
-                here = start + o * step + i * stride
-                row = part(x, here, lanes)
-                if x.itemsize == 1:
-                    for c in range(lanes):
-                        v = np.int32(row[c])
-                        values[c] += v
-                        squares[c] += v * v
-                elif x.itemsize == 2:
-                    for c in range(lanes):
-                        v = np.int64(row[c])
-                        sums[c] += v
-                        sums[c + LANES] += v * v
-                elif x.itemsize == 4:
-                    for c in range(lanes):
-                        v = np.int64(row[c])
-                        a, b = v >> 16, v & 0xFFFF
-                        sums[c] += v
-                        sums[c + LANES] += a * a
-                        sums[c + 2 * LANES] += a * b
-                        sums[c + 3 * LANES] += b * b
-                else:
-                    for c in range(lanes):
-                        v = np.int64(row[c])
-                        p, q, s = (v >> 44) & mask, (v >> 22) & 0x3FFFFF, v & 0x3FFFFF
-                        sums[c] += p
-                        sums[c + LANES] += q
-                        sums[c + 2 * LANES] += s
-                        sums[c + 3 * LANES] += p * p
-                        sums[c + 4 * LANES] += p * q
-                        sums[c + 5 * LANES] += q * q + 2 * (p * s)
-                        sums[c + 6 * LANES] += q * s
-                        sums[c + 7 * LANES] += s * s
-            if x.itemsize == 1:
-                for c in range(lanes):
-                    sums[c] += values[c]
-                    sums[c + LANES] += squares[c]
-                    values[c] = squares[c] = 0
+            here = start + o * step + r * stride
+            _loop(x, here, min(BLOCK, rows - r), stride, ZERO, lanes, BLOCK * stride, sums)
             blocks += 1
             if blocks == FLUSH:
                 empty_integers(x.itemsize, sums, lanes, period, feature, state, layout, span)

@@ -108,9 +108,14 @@ def _not_unrolled(module: ir.Module) -> Any:
 
 def _whole(after: Any, before: Any) -> Any:
     """How many units lie between two numbers of one binade: the difference of their bits."""
+    if isinstance(after, int):
+        return after - before
     if not isinstance(after, Vector):
         return int(np.float64(after).view(np.int64)) - int(np.float64(before).view(np.int64))
     builder, wide = after.builder, ir.VectorType(INT64, after.value.type.count)
+    if isinstance(after.value.type.element, ir.IntType):
+        more = (after - before).value
+        return builder.sext(more, wide) if more.type != wide else more
     return builder.sub(builder.bitcast(after.value, wide), builder.bitcast(before.value, wide))
 
 
@@ -118,6 +123,29 @@ def _number(value: Vector) -> ir.Value:
     """Small whole numbers as integers: AVX2 has no instruction for that."""
     ones = Vector(value.builder, ir.Constant(value.value.type, [2.0**52] * value.value.type.count))
     return _whole(value + ones, ones)
+
+
+def _address(builder: ir.IRBuilder, base: ir.Value, index: ir.Value, kind: ir.Type) -> ir.Value:
+    return builder.bitcast(builder.gep(base, [index]), kind.as_pointer())
+
+
+def _load(builder: ir.IRBuilder, base: ir.Value, index: ir.Value, kind: ir.Type) -> ir.Value:
+    value = builder.load(_address(builder, base, index, kind))
+    value.align = _size(kind.element)
+    return value
+
+
+def _store(builder: ir.IRBuilder, base: ir.Value, index: ir.Value, value: ir.Value) -> None:
+    builder.store(value, _address(builder, base, index, value.type)).align = 8
+
+
+def _add_to(builder: ir.IRBuilder, base: ir.Value, index: ir.Value, more: ir.Value) -> None:
+    _store(builder, base, index, builder.add(_load(builder, base, index, more.type), more))
+
+
+def _size(element: ir.Type) -> int:
+    """Bytes of a number."""
+    return element.width // 8 if isinstance(element, ir.IntType) else 4 if element == ir.FloatType() else 8
 
 
 class RowLoop:
@@ -181,7 +209,7 @@ class RowLoop:
         first, stop = arguments[4:6]
         lane = cgutils.alloca_once_value(builder, first)
         flagged = cgutils.alloca_once_value(builder, INT64(0))
-        width = vector_bytes() // (4 if element == ir.FloatType() and self.sums <= 4 else 8)  # else: spills
+        width = self._width(element)
         while width:
             body = builder.append_basic_block(f"lanes{width}")
             after = builder.append_basic_block(f"after{width}")
@@ -201,62 +229,109 @@ class RowLoop:
             width = int(width > 1) if self.rare else width // 2
         return builder.load(flagged)
 
+    def _width(self, element: ir.Type) -> int:
+        return vector_bytes() // (4 if element == ir.FloatType() and self.sums <= 4 else 8)  # else: spills
+
     def _emit_strip(
         self, builder: ir.IRBuilder, arguments: Sequence[ir.Value], c: ir.Value, element: ir.Type, width: int
     ) -> ir.Value:
-        x, start, rows, stride, first, stop, ahead, scales, sums, flags, *weights = arguments
-        doubles = ir.VectorType(DOUBLE, width)
-        integers = ir.VectorType(INT64, width)
-
-        def address(base: ir.Value, index: ir.Value, kind: ir.Type) -> ir.Value:
-            return builder.bitcast(builder.gep(base, [index]), kind.as_pointer())
-
-        def at(k: int) -> ir.Value:
-            return builder.add(c, INT64(k * LANES))
-
-        def load(base: ir.Value, index: ir.Value, kind: ir.Type) -> ir.Value:
-            value = builder.load(address(base, index, kind))
-            value.align = 4 if kind.element == ir.FloatType() else 8
-            return value
-
-        def add_to(base: ir.Value, index: ir.Value, more: ir.Value) -> None:
-            store(base, index, builder.add(load(base, index, integers), more))
-
-        def store(base: ir.Value, index: ir.Value, value: ir.Value) -> None:
-            builder.store(value, address(base, index, value.type)).align = 8
-
-        starts, constants = self._scaled(Vector(builder, load(scales, c, doubles)))
-        slots = []
-        for initial in (*starts, *self.rest):
-            if isinstance(initial, Vector):
-                value = initial.value
-            else:
-                kind = ir.VectorType(ir.FloatType(), width) if isinstance(initial, np.float32) else doubles
-                value = ir.Constant(kind, [float(initial)] * width)
-            slots.append(cgutils.alloca_once_value(builder, value))
-        block = builder.add(builder.add(start, ahead), first)
-        soon = _ahead(builder, block, rows, stride, builder.sub(stop, first), builder.sub(c, first), width)
-        with _rows(builder, x, builder.add(start, c), rows, stride, soon) as (here, left):
-            value = [Vector(builder, load(x, here, ir.VectorType(element, width)))]
-            if weights:
-                row = builder.mul(builder.sub(rows, left), INT64(SPREAD))
-                value.append(Vector(builder, load(weights[0], row, doubles)))
-            state = [Vector(builder, builder.load(slot)) for slot in slots]
-            for slot, new in zip(slots, self.step(*value, constants, state), strict=True):
-                builder.store(new.value, slot)
-        state = [Vector(builder, builder.load(slot)) for slot in slots]
+        *place, scales, sums, flags = arguments[:10]
+        doubles, integers = ir.VectorType(DOUBLE, width), ir.VectorType(INT64, width)
+        starts, constants = self._scaled(Vector(builder, _load(builder, scales, c, doubles)))
+        state = [*starts]
+        for initial in self.rest:
+            kind = ir.VectorType(ir.FloatType(), width) if isinstance(initial, np.float32) else doubles
+            state.append(Vector(builder, ir.Constant(kind, [float(initial)] * width)))
+        state = self._emit_rows(builder, [*place, *arguments[10:]], c, element, constants, state)
         keep, flag, tally = self.finish(constants, state[: self.sums], state[self.sums :])
         for k in range(self.sums):
             whole = _whole(state[k], starts[k])
             if keep is not None:
                 whole = builder.select(keep.value, whole, ir.Constant(integers, [0] * width))
-            add_to(sums, at(k), whole)
+            _add_to(builder, sums, builder.add(c, INT64(k * LANES)), whole)
         flag = _number(flag)
-        store(flags, c, flag)
+        _store(builder, flags, c, flag)
         if isinstance(tally, Vector):
-            add_to(flags, at(1), _number(tally))
+            _add_to(builder, flags, builder.add(c, INT64(LANES)), _number(tally))
         raised = builder.icmp_signed("!=", flag, ir.Constant(integers, [0] * width))
         return builder.zext(builder.bitcast(raised, ir.IntType(width)), INT64)
+
+    def _emit_rows(
+        self,
+        builder: ir.IRBuilder,
+        arguments: Sequence[ir.Value],
+        c: ir.Value,
+        element: ir.Type,
+        constants: Any,
+        state: Sequence[Vector],
+    ) -> list[Vector]:
+        """The step, row after row: the state in the end."""
+        x, start, rows, stride, first, stop, ahead, *weights = arguments
+        width = state[0].value.type.count
+        slots = [cgutils.alloca_once_value(builder, vector.value) for vector in state]
+        block = builder.add(builder.add(start, ahead), first)
+        soon = _ahead(builder, block, rows, stride, builder.sub(stop, first), builder.sub(c, first), width)
+        with _rows(builder, x, builder.add(start, c), rows, stride, soon) as (here, left):
+            value = [self._widened(Vector(builder, _load(builder, x, here, ir.VectorType(element, width))))]
+            if weights:
+                row = builder.mul(builder.sub(rows, left), INT64(SPREAD))
+                value.append(Vector(builder, _load(builder, weights[0], row, ir.VectorType(DOUBLE, width))))
+            before = [Vector(builder, builder.load(slot)) for slot in slots]
+            for slot, new in zip(slots, self.step(*value, constants, before), strict=True):
+                builder.store(new.value, slot)
+        return [Vector(builder, builder.load(slot)) for slot in slots]
+
+    def _widened(self, value: Vector) -> Vector:
+        """What a step takes for a value: floats as they are."""
+        return value
+
+
+class WholeLoop(RowLoop):
+    """The same for integers, of which a block's sums are always exact: no window, no scale, no flags.
+
+    The sums are whole numbers of so many ``bits``, or float64 (``bits`` 0) that start as above, with a scale of 1.
+    """
+
+    def __init__(self, step: Callable[..., Any], table: NDArray[np.int64], bits: int, signed: bool) -> None:
+        super().__init__(step, table, (), (), lambda *_: None)
+        self.bits = bits
+        self.signed = signed
+        self.begin = [0] * self.sums if bits else [number for _, number in self.starts]
+
+    def interpret(self, x: Any, *arguments: Any) -> int:
+        start, rows, stride, first, stop, _, sums = arguments
+        kind = int if self.bits else float
+        for c in range(first, stop):
+            state = self.begin
+            for r in range(rows):
+                state = self.step(kind(x[start + r * stride + c]), None, state)
+            for k in range(self.sums):
+                sums[c + k * LANES] += _whole(state[k], self.begin[k])
+        return 0
+
+    def _width(self, element: ir.Type) -> int:
+        return vector_bytes() // (2 if self.bits == 32 else 4 if not self.bits else 8)  # two vectors where they fit
+
+    def _emit_strip(
+        self, builder: ir.IRBuilder, arguments: Sequence[ir.Value], c: ir.Value, element: ir.Type, width: int
+    ) -> ir.Value:
+        *place, sums = arguments
+        kind = ir.VectorType(ir.IntType(self.bits) if self.bits else DOUBLE, width)
+        starts = [Vector(builder, ir.Constant(kind, [number] * width)) for number in self.begin]
+        state = self._emit_rows(builder, place, c, element, None, starts)
+        for k in range(self.sums):
+            _add_to(builder, sums, builder.add(c, INT64(k * LANES)), _whole(state[k], starts[k]))
+        return INT64(0)
+
+    def _widened(self, value: Vector) -> Vector:
+        builder, width = value.builder, value.value.type.count
+        if not self.bits:
+            convert = builder.sitofp if self.signed else builder.uitofp
+            return Vector(builder, convert(value.value, ir.VectorType(DOUBLE, width)))
+        if value.value.type.element.width == self.bits:
+            return value
+        convert = builder.sext if self.signed else builder.zext
+        return Vector(builder, convert(value.value, ir.VectorType(ir.IntType(self.bits), width)))
 
 
 def row_loop(**by_element: RowLoop) -> Any:
@@ -264,63 +339,24 @@ def row_loop(**by_element: RowLoop) -> Any:
 
     The kernel's arguments are ``(x, start, rows, stride, first, stop, ahead, scales, sums, flags)``: lane c of row r is
     ``x[start + r * stride + c]``, lanes ``first:stop`` are done, and memory ``ahead`` elements further is prefetched.
+    Weights may follow: row r has ``weights[r * SPREAD : (r + 1) * SPREAD]``, all equal. For integers, ``sums`` alone
+    follows ``ahead``.
     """
     if INTERPRETED:
         return lambda x, *rest: by_element[x.dtype.name].interpret(x, *rest)
 
     @intrinsic
-    def kernel(
-        context: Any,
-        x: Any,
-        start: Any,
-        rows: Any,
-        stride: Any,
-        first: Any,
-        stop: Any,
-        ahead: Any,
-        scales: Any,
-        sums: Any,
-        flags: Any,
-    ) -> Any:
-        return _typed(by_element, x, scales, sums, flags)
+    def kernel(context: Any, x: Any, *rest: Any) -> Any:
+        kinds = [kind if isinstance(kind, types.Array) else types.int64 for kind in rest]
+
+        def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+            values = [arguments[0], *cgutils.unpack_tuple(builder, arguments[1])]
+            items = [
+                context.make_array(kind)(context, builder, value).data if isinstance(kind, types.Array) else value
+                for kind, value in zip((x, *kinds), values, strict=True)
+            ]
+            return by_element[x.dtype.name].emit(builder, items, context.get_data_type(x.dtype))
+
+        return types.int64(x, types.StarArgTuple.from_types(kinds)), codegen
 
     return kernel
-
-
-def weighted_row_loop(**by_element: RowLoop) -> Any:
-    """The same with a further argument: row r has the weight ``weights[r * SPREAD : (r + 1) * SPREAD]``, all equal."""
-    if INTERPRETED:
-        return lambda x, *rest: by_element[x.dtype.name].interpret(x, *rest)
-
-    @intrinsic
-    def kernel(
-        context: Any,
-        x: Any,
-        start: Any,
-        rows: Any,
-        stride: Any,
-        first: Any,
-        stop: Any,
-        ahead: Any,
-        scales: Any,
-        sums: Any,
-        flags: Any,
-        weights: Any,
-    ) -> Any:
-        return _typed(by_element, x, scales, sums, flags, weights)
-
-    return kernel
-
-
-def _typed(by_element: dict[str, RowLoop], x: Any, *arrays: Any) -> Any:
-    """The signature of a row loop, and what generates its code."""
-
-    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
-        items = []
-        for kind, argument in zip(signature.args, arguments, strict=True):
-            is_array = isinstance(kind, types.Array)
-            items.append(context.make_array(kind)(context, builder, argument).data if is_array else argument)
-        return by_element[x.dtype.name].emit(builder, items, context.get_data_type(x.dtype))
-
-    number = types.int64
-    return number(x, number, number, number, number, number, number, *arrays), codegen

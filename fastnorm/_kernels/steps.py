@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from fastnorm._jit import inner_kernel
-from fastnorm._kernels.rows import RowLoop, row_loop, weighted_row_loop
+from fastnorm._kernels.rows import RowLoop, row_loop
 from fastnorm._kernels.vector import (
     below,
     double,
@@ -238,7 +238,7 @@ _plain_loop = row_loop(float32=_narrow, float64=_plain)
 _gaps_loop = row_loop(float32=_narrow_gaps, float64=_plain_gaps)
 _wide_loop = row_loop(float32=_wide_narrow, float64=_wide)
 _strict_loop = row_loop(float32=_strict_narrow, float64=_strict)
-_weighted_loop = weighted_row_loop(float32=_weighted_narrow, float64=_weighted)
+_weighted_loop = row_loop(float32=_weighted_narrow, float64=_weighted)
 
 
 # Functions of their own, so that each loop is compiled once.

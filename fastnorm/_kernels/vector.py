@@ -35,6 +35,8 @@ class Vector:
 
     def _emit(self, name: str, other: Vector | float) -> Vector:
         right = other.value if isinstance(other, Vector) else self._constant(other)
+        if isinstance(self.value.type.element, ir.IntType):
+            return Vector(self.builder, getattr(self.builder, name.removeprefix("f"))(self.value, right))
         # Contraction to FMA is harmless: these products are exact (docs/exactness.md); see rounded_product for others.
         return Vector(self.builder, getattr(self.builder, name)(self.value, right, flags=("contract",)))
 
@@ -66,8 +68,9 @@ class Vector:
     def __ne__(self, other: Any) -> Any:
         return Vector(self.builder, self.builder.not_(self._compare("==", other).value))
 
-    def __and__(self, other: Vector) -> Vector:
-        return Vector(self.builder, self.builder.and_(self.value, other.value))
+    def __and__(self, other: Vector | int) -> Vector:
+        right = other.value if isinstance(other, Vector) else self._constant(other)
+        return Vector(self.builder, self.builder.and_(self.value, right))
 
     def __or__(self, other: Vector) -> Vector:
         return Vector(self.builder, self.builder.or_(self.value, other.value))
@@ -145,6 +148,14 @@ def double(value: Any) -> Any:
         return value
     kind = ir.VectorType(DOUBLE, value.value.type.count)
     return Vector(value.builder, value.builder.fpext(value.value, kind))
+
+
+def shifted(value: Any, bits: int, signed: bool) -> Any:
+    """A whole number without its lowest bits."""
+    if not isinstance(value, Vector):
+        return value >> bits
+    shift = value.builder.ashr if signed else value.builder.lshr
+    return Vector(value.builder, shift(value.value, value._constant(bits)))
 
 
 @intrinsic
