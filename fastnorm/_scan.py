@@ -157,11 +157,11 @@ def fold_of(dtype: np.dtype[Any]) -> int:
 
 
 def native(array: Array) -> Array:
-    """The same memory with a dtype that kernels have: bits of 16-bit floats, bytes of bool."""
+    """The same memory with a dtype that kernels have: bytes of bool, bits of 16-bit floats."""
     if array.dtype.kind == "b":
         return array.view(np.uint8)
     if array.dtype.kind in "fV" and array.dtype.itemsize == 2:
-        return array.view(np.uint16)
+        return array.view(np.uint16 if array.dtype.kind == "f" else np.int16)  # bfloat16 is none of NumPy's kinds
     return array
 
 
@@ -178,21 +178,18 @@ class Scanner:
     """A worker's scratch and state, bound to the kernel for one dtype."""
 
     def __init__(self, dtype: np.dtype[Any], state: State) -> None:
-        from fastnorm._kernels import exact, integers, lanes, steps, weights
+        from fastnorm._kernels import exact, integers, lanes, weights
 
         check_subnormals()
-        self.scan, self.scan_half = exact.scan, exact.scan_half
-        self.scan_integer, self.scan_weighted = integers.scan_integer, weights.scan_weighted
+        self.scan = integers.scan_integer if dtype.kind in "biu" else exact.scan
+        self.scan_weighted = weights.scan_weighted
         self.state = state
         self.seen = 0
         self.integers = np.zeros(lanes.INTEGERS, np.int64)
         self.floats = np.empty(lanes.FLOATS)
-        self.half = dtype.kind in "fV" and dtype.itemsize == 2
-        self.tile = np.empty(steps.BLOCK * LANES, np.float32) if self.half else None
         self.strip = strip_of(dtype)
         self.spread = np.empty(weights.SCRATCH)
-        self.is_float16 = dtype.kind == "f"
-        self.is_integer = dtype.kind in "biu"
+        self.scratch = (self.integers,) if dtype.kind in "biu" else (self.floats, self.integers)
 
     def _saw(self, elements: int) -> None:
         self.seen += elements
@@ -203,22 +200,7 @@ class Scanner:
     def add(self, flat: Array, tile: Tile) -> None:
         state = self.state
         self._saw(tile.outer * tile.rows * tile.lanes)
-        if self.is_integer:
-            self.scan_integer(flat, *tile, self.integers, state.rows, state.layout, state.span)
-        elif self.half:
-            self.scan_half(
-                flat,
-                self.is_float16,
-                *tile,
-                self.floats,
-                self.integers,
-                self.tile,
-                state.rows,
-                state.layout,
-                state.span,
-            )
-        else:
-            self.scan(flat, *tile, self.floats, self.integers, state.rows, state.layout, state.span)
+        self.scan(flat, *tile, *self.scratch, state.rows, state.layout, state.span)
 
     def add_weighted(self, flat: Array, weights: Array, rows: int, columns: int, feature: int) -> None:
         state = self.state

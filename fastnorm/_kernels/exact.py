@@ -38,7 +38,7 @@ from fastnorm._kernels.steps import (
     strict_block,
     wide_block,
 )
-from fastnorm._kernels.vector import LANES, not_inlined, part
+from fastnorm._kernels.vector import LANES, not_inlined, part, value_at
 
 FULL, HALF = np.int64(BLOCK), np.int64(BLOCK // 2)  # as arguments: see ZERO
 
@@ -76,7 +76,7 @@ def sweep(x, start, rows, stride, c, outside, floats, integers, narrow, state, l
     floor = top * (WIDE_FLOOR_NARROW if narrow else WIDE_FLOOR)
     squares = 0.0
     for r in range(rows):
-        v = np.float64(x[start + r * stride + c])
+        v = value_at(x, start + r * stride + c)
         if abs(v) == np.inf:
             state[POSINF if v > 0 else NEGINF, feature] += 1
         elif v == v and v != 0.0:
@@ -113,7 +113,7 @@ def follow(step, blocks, failed, lanes, integers):
 def add_blocks(x, start, blocks, rows, stride, ahead, lanes, period, feature, floats, integers, state, layout, span):
     """Add blocks of up to 64 rows, one after the other; what lies ``ahead`` of each is read next."""
     not_inlined()
-    narrow = x.itemsize == 4
+    narrow = x.itemsize <= 4
     wide_scales = part(floats, LANES, LANES)
     wide_sums = part(integers, WIDE_SUMS, FLAGS - WIDE_SUMS)
     flags = part(integers, FLAGS, 2 * LANES)
@@ -167,8 +167,8 @@ def finish(lanes, period, feature, integers, narrow, state, layout, span):
 
 @exact_kernel
 def scan(x, start, outer, step, rows, stride, lanes, period, feature, hop, floats, integers, state, layout, span):
-    """Add float32 or float64: x[start + o*step + r*stride + c] is of feature + o*hop + c % period."""
-    narrow = x.itemsize == 4
+    """Add floats: x[start + o*step + r*stride + c], as ``value_at`` has it, is of feature + o*hop + c % period."""
+    narrow = x.itemsize <= 4
     begin(x, start, rows, stride, lanes, period, floats, integers)
     size = HALF if stride == lanes and lanes * x.itemsize > 1024 else FULL  # two blocks fit the second-level cache
     few = rows < 8 * FULL and stride > lanes  # then a tile has all rows of its columns: its neighbour comes next
@@ -190,38 +190,3 @@ def scan(x, start, outer, step, rows, stride, lanes, period, feature, hop, float
             after = lanes - whole * ahead if few else last * stride
             add_blocks(x, here, ONE, last, stride, after, lanes, period, feature, floats, integers, state, layout, span)
     finish(lanes, period, feature, integers, narrow, state, layout, span)
-
-
-@exact_kernel
-def scan_half(
-    x, half, start, outer, step, rows, stride, lanes, period, feature, hop, floats, integers, tile, state, layout, span
-):
-    """Add float16 (``half``) or bfloat16, given as their bits in uint16: widened into ``tile``, then as float32."""
-    fresh = True
-    for o in range(outer):
-        if hop and o:
-            finish(lanes, period, feature, integers, tile.itemsize == 4, state, layout, span)
-            feature += hop
-            fresh = True
-        for r in range(0, rows, BLOCK):
-            count = min(BLOCK, rows - r)
-            for i in range(count):
-                here = start + o * step + (r + i) * stride
-                row, wide = part(x, here, lanes), part(tile, i * lanes, lanes)
-                if half:
-                    for c in range(lanes):
-                        size = np.uint32((np.int32(row[c]) & 0x7FFF) << 13)  # exponent and fraction at their place
-                        value = size.view(np.float32) * np.float32(2.0**112)  # mends the bias, subnormals included
-                        special = np.uint32(size | np.uint32(0x7F800000)).view(np.float32)  # infinities and NaNs
-                        value = value if size < np.uint32(0x0F800000) else special
-                        wide[c] = value if row[c] < 0x8000 else -value
-                else:
-                    for c in range(lanes):
-                        wide[c] = np.uint32(np.int64(row[c]) << 16).view(np.float32)
-            if fresh:
-                begin(tile, ZERO, count, lanes, lanes, period, floats, integers)
-                fresh = False
-            add_blocks(
-                tile, ZERO, ONE, count, lanes, ZERO, lanes, period, feature, floats, integers, state, layout, span
-            )
-    finish(lanes, period, feature, integers, tile.itemsize == 4, state, layout, span)

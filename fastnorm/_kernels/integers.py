@@ -57,16 +57,17 @@ def _long_step(signed: bool) -> Any:
     return step
 
 
-_loop = row_loop(
-    int8=WholeLoop(_short_step, SHORT, 32, signed=True),
-    uint8=WholeLoop(_short_step, SHORT, 32, signed=False),
-    int16=WholeLoop(_short_step, SHORT, 0, signed=True),
-    uint16=WholeLoop(_short_step, SHORT, 0, signed=False),
-    int32=WholeLoop(_middle_step, MIDDLE, 0, signed=True),
-    uint32=WholeLoop(_middle_step, MIDDLE, 0, signed=False),
-    int64=WholeLoop(_long_step(True), LONG, 64, signed=True),
-    uint64=WholeLoop(_long_step(False), LONG, 64, signed=False),
-)
+LOOPS = {
+    "int8": WholeLoop(_short_step, SHORT, 32, signed=True),
+    "uint8": WholeLoop(_short_step, SHORT, 32, signed=False),
+    "int16": WholeLoop(_short_step, SHORT, 0, signed=True),
+    "uint16": WholeLoop(_short_step, SHORT, 0, signed=False),
+    "int32": WholeLoop(_middle_step, MIDDLE, 0, signed=True),
+    "uint32": WholeLoop(_middle_step, MIDDLE, 0, signed=False),
+    "int64": WholeLoop(_long_step(True), LONG, 64, signed=True),
+    "uint64": WholeLoop(_long_step(False), LONG, 64, signed=False),
+}
+_loop = row_loop(**LOOPS)
 
 
 @exact_kernel

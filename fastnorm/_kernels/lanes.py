@@ -7,7 +7,7 @@ import numpy as np
 from fastnorm._jit import inner_kernel
 from fastnorm._kernels.limbs import ZERO
 from fastnorm._kernels.steps import BLOCK, WEIGHTED, WIDE
-from fastnorm._kernels.vector import LANES, not_inlined, part
+from fastnorm._kernels.vector import LANES, not_inlined, part, value_at
 
 FLUSH = 1000  # blocks whose whole numbers (at most 2**52 each) fit an int64, with a bit to spare
 LOWEST, HIGHEST = -400, 500  # E stays here: products neither under- nor overflow
@@ -58,7 +58,7 @@ def begin(x, start, rows, stride, lanes, period, floats, integers):
     for r in range(sample):
         row = part(x, start + r * stride, lanes)
         for c in range(lanes):
-            w = np.float64(row[c]) * np.float64(row[c])
+            w = value_at(row, c) * value_at(row, c)
             squares[c] += w if w <= 1e300 else 0.0
     if period == 1:
         most = squares[0]
@@ -67,7 +67,7 @@ def begin(x, start, rows, stride, lanes, period, floats, integers):
         for c in range(lanes):
             squares[c] = most
     for c in range(lanes):
-        move(c, fitting(squares[c], sample) if squares[c] > 0.0 else ZERO, floats, integers, x.itemsize == 4)
+        move(c, fitting(squares[c], sample) if squares[c] > 0.0 else ZERO, floats, integers, x.itemsize <= 4)
         integers[WIDE_E + c] = UNSET
         integers[TALLY + c] = 0
     for k in range(SUMS):

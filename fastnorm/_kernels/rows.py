@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,17 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from fastnorm._jit import INTERPRETED, vector_bytes
-from fastnorm._kernels.vector import BYTE_POINTER, DOUBLE, INT64, LANES, SPREAD, Vector
+from fastnorm._kernels.vector import (
+    BYTE_POINTER,
+    DOUBLE,
+    INT64,
+    LANES,
+    SPREAD,
+    Vector,
+    from_brain,
+    from_half,
+    interpreted_value_at,
+)
 
 
 class _Ahead(NamedTuple):
@@ -171,6 +182,7 @@ class RowLoop:
         finish: Callable[..., Any],
         rare: bool = False,
     ) -> None:
+        self.table = table
         self.sums = len(table)
         self.starts = [(int(power), float(halves) * 2.0 ** (int(unit) + 51)) for power, unit, _, halves in table]
         self.window = tuple(window)
@@ -178,6 +190,7 @@ class RowLoop:
         self.finish = finish
         self.step = step
         self.rare = rare
+        self.widen: Callable[[ir.IRBuilder, ir.Value], ir.Value] | None = None
 
     def _scaled(self, scale: Any) -> tuple[list[Any], list[Any]]:
         """Where the sums start, and the constants of the window."""
@@ -193,7 +206,7 @@ class RowLoop:
             starts, constants = self._scaled(float(scales[c]))
             state = starts + list(self.rest)
             for r in range(rows):
-                value = [float(x[start + r * stride + c]), *(float(w[r * SPREAD]) for w in weights)]
+                value = [interpreted_value_at(x, start + r * stride + c), *(float(w[r * SPREAD]) for w in weights)]
                 state = self.step(*value, constants, state)
             keep, flag, tally = self.finish(constants, state[: self.sums], state[self.sums :])
             if keep is None or keep:
@@ -230,7 +243,7 @@ class RowLoop:
         return builder.load(flagged)
 
     def _width(self, element: ir.Type) -> int:
-        return vector_bytes() // (4 if element == ir.FloatType() and self.sums <= 4 else 8)  # else: spills
+        return vector_bytes() // (4 if element != DOUBLE and self.sums <= 4 else 8)  # else: spills
 
     def _emit_strip(
         self, builder: ir.IRBuilder, arguments: Sequence[ir.Value], c: ir.Value, element: ir.Type, width: int
@@ -282,8 +295,16 @@ class RowLoop:
         return [Vector(builder, builder.load(slot)) for slot in slots]
 
     def _widened(self, value: Vector) -> Vector:
-        """What a step takes for a value: floats as they are."""
-        return value
+        """What a step takes for a value: float32 of uint16 and int16, which hold bits of float16 and bfloat16."""
+        if self.widen is None:
+            return value
+        return Vector(value.builder, self.widen(value.builder, value.value))
+
+    def narrow(self) -> dict[str, RowLoop]:
+        """The same loop for float32 and for 16-bit floats."""
+        half, brain = copy(self), copy(self)
+        half.widen, brain.widen = from_half, from_brain
+        return {"float32": self, "uint16": half, "int16": brain}
 
 
 class WholeLoop(RowLoop):

@@ -234,10 +234,10 @@ _weighted_narrow = RowLoop(
 )
 _weighted = RowLoop(_weighted_step, WEIGHTED, ((2, 1.0), (2, WEIGHTED_FLOOR)), (0.0,), _counted, rare=True)
 
-_plain_loop = row_loop(float32=_narrow, float64=_plain)
-_gaps_loop = row_loop(float32=_narrow_gaps, float64=_plain_gaps)
-_wide_loop = row_loop(float32=_wide_narrow, float64=_wide)
-_strict_loop = row_loop(float32=_strict_narrow, float64=_strict)
+_plain_loop = row_loop(float64=_plain, **_narrow.narrow())
+_gaps_loop = row_loop(float64=_plain_gaps, **_narrow_gaps.narrow())
+_wide_loop = row_loop(float64=_wide, **_wide_narrow.narrow())
+_strict_loop = row_loop(float64=_strict, **_strict_narrow.narrow())
 _weighted_loop = row_loop(float32=_weighted_narrow, float64=_weighted)
 
 

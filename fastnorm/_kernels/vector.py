@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from fastnorm._jit import INTERPRETED
+from fastnorm._jit import INTERPRETED, cpu_features
 
 #: Per-lane arrays keep quantity k of lane c, of at most 1024, at [c + k * LANES]: not all k in the same cache set.
 LANES = 1032
@@ -148,6 +148,63 @@ def double(value: Any) -> Any:
         return value
     kind = ir.VectorType(DOUBLE, value.value.type.count)
     return Vector(value.builder, value.builder.fpext(value.value, kind))
+
+
+def _like(kind: ir.Type, element: ir.Type, number: float | None = None) -> Any:
+    """The type of as many elements as ``kind`` has, or a constant of that type."""
+    if not isinstance(kind, ir.VectorType):
+        return element if number is None else ir.Constant(element, number)
+    wide = ir.VectorType(element, kind.count)
+    return wide if number is None else ir.Constant(wide, [number] * kind.count)
+
+
+def from_half(builder: ir.IRBuilder, bits: ir.Value) -> ir.Value:
+    """float32 of float16, given as their bits: by an instruction, or moved to their place (docs/exactness.md)."""
+    kind, single = bits.type, ir.FloatType()
+    if "f16c" in cpu_features():
+        return builder.fpext(builder.bitcast(bits, _like(kind, ir.HalfType())), _like(kind, single))
+
+    def whole(number: int) -> ir.Value:
+        return _like(kind, ir.IntType(32), number)
+
+    wide = builder.zext(bits, _like(kind, ir.IntType(32)))
+    size = builder.shl(builder.and_(wide, whole(0x7FFF)), whole(13))
+    value = builder.fmul(builder.bitcast(size, _like(kind, single)), _like(kind, single, 2.0**112))
+    special = builder.bitcast(builder.or_(size, whole(0x7F800000)), _like(kind, single))  # infinities and NaNs
+    value = builder.select(builder.icmp_unsigned("<", size, whole(0x0F800000)), value, special)
+    sign = builder.shl(builder.and_(wide, whole(0x8000)), whole(16))
+    return builder.bitcast(builder.or_(builder.bitcast(value, _like(kind, ir.IntType(32))), sign), _like(kind, single))
+
+
+def from_brain(builder: ir.IRBuilder, bits: ir.Value) -> ir.Value:
+    """float32 of bfloat16, which is its upper half."""
+    word = ir.IntType(32)
+    wide = builder.shl(builder.zext(bits, _like(bits.type, word)), _like(bits.type, word, 16))
+    return builder.bitcast(wide, _like(bits.type, ir.FloatType()))
+
+
+@intrinsic
+def _value_at(context: Any, array: Any, index: Any) -> Any:
+    def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
+        data = context.make_array(signature.args[0])(context, builder, arguments[0]).data
+        found = builder.load(builder.gep(data, [arguments[1]]))
+        if array.dtype in (types.uint16, types.int16):
+            found = (from_half if array.dtype == types.uint16 else from_brain)(builder, found)
+        return found if found.type == DOUBLE else builder.fpext(found, DOUBLE)
+
+    return types.float64(array, types.int64), codegen
+
+
+def interpreted_value_at(array: Any, index: int) -> float:
+    """``value_at`` in Python."""
+    number = array[index : index + 1]
+    if array.dtype == np.int16:
+        number = (number.astype(np.int32) << 16).view(np.float32)
+    return float(number.view(np.float16)[0] if array.dtype == np.uint16 else number[0])
+
+
+#: ``value_at(array, index)``: an element as float64; uint16 and int16 hold the bits of float16 and bfloat16.
+value_at: Any = interpreted_value_at if INTERPRETED else _value_at
 
 
 def shifted(value: Any, bits: int, signed: bool) -> Any:
