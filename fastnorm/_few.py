@@ -22,7 +22,12 @@ _left = BUDGET
 
 def without_kernels(values: int) -> bool:
     """Whether to do without kernels for so many values more."""
-    return "fastnorm._kernels.limbs" not in sys.modules and values <= min(MOST, _left)
+    return not kernels_are_loaded() and values <= min(MOST, _left)
+
+
+def kernels_are_loaded() -> bool:
+    """Whether this process has loaded the kernels."""
+    return "fastnorm._kernels.limbs" in sys.modules
 
 
 def spend(values: int) -> None:

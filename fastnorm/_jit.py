@@ -140,6 +140,14 @@ def _cached(kernel: Any) -> Any:
     return kernel
 
 
+def is_compiled(kernel: Any) -> bool:
+    """Whether there is code for a kernel, in this process or stored."""
+    if INTERPRETED:
+        return False
+    file = getattr(kernel._cache, "_cache_file", None)
+    return bool(kernel.signatures) or (file is not None and Path(file._index_path).exists())
+
+
 def _digest_of_sources() -> str:
     here = Path(__file__).parent
     files = [Path(__file__), *sorted((here / "_kernels").glob("*.py"))]

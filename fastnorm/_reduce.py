@@ -20,7 +20,7 @@ from fastnorm._tiles import Block, Tile
 
 WIDE = 2048  # features from which workers share columns, not rows,
 GROUP = 4096  # at most so many at a time: their sums stay in cache
-LEAST, SHARE = 1 << 17, 1 << 20  # elements of a unit of work
+LEAST, SHARE = 1 << 17, 1 << 21  # elements of a unit of work
 SMALL = 1 << 19  # elements below which threads cost more than they give
 TALL = 1 << 17  # rows from which workers take columns of a table in turn; below, Python between them costs more
 COPIED = 1 << 18  # elements of a copied block

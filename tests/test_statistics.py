@@ -5,6 +5,7 @@ The sums are made up, so that quotients and roots lie where rounding is hardest.
 
 import itertools
 import math
+import os
 import random
 from fractions import Fraction
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from processes import run_python
 
 from fastnorm import Moments, _counted, _statistics, _sums
 from fastnorm._kernels import statistics as kernels
@@ -266,6 +268,7 @@ def test_many_features_have_the_bits_of_few(draw):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_statistics, "MANY", 21)
         patch.setattr(_statistics, "PATIENCE", math.inf)
+        patch.setattr(_statistics, "_at_hand", lambda: False)
         few = _statistics.of(Moments.of(x)._counted)
     many = _statistics.of(Moments.of(x)._counted)
     assert [v.tobytes() for v in (*few[:-1], *few.scaled)] == [v.tobytes() for v in (*many[:-1], *many.scaled)]
@@ -277,6 +280,24 @@ def test_few_features_are_for_the_kernel_once_there_were_many_of_them():
         patch.setattr(_statistics, "MANY", 21)
         patch.setattr(_statistics, "PATIENCE", 45)
         patch.setattr(_statistics, "_so_far", 0)
+        patch.setattr(_statistics, "_at_hand", lambda: False)
         counted = Moments.of(np.ones((2, 20)))._counted
         asked = [_statistics._divisors(counted) is not None for _ in range(5)]
     assert [False, False, False, True, True] == asked
+
+
+def test_a_stored_kernel_is_for_few_features_too(tmp_path):
+    """Where the kernel needs no compiling, a process takes it at once."""
+    code = """
+        import sys
+        import numpy as np
+        from fastnorm import Moments, _statistics
+        import fastnorm._kernels.limbs
+        print(_statistics._at_hand(), end=" ")
+        Moments.of(np.ones((2, int(sys.argv[1])))).mean
+        print(_statistics._at_hand())
+    """
+    compiled = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
+    environment = compiled | {"FASTNORM_CACHE": str(tmp_path)}
+    words = [run_python(code, features, environment=environment) for features in ("20", "300", "20")]
+    assert [["False", "False"], ["False", "True"], ["True", "True"]] == words

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastnorm._jit import exact_kernel, inner_kernel
+from fastnorm._jit import exact_kernel, inner_kernel, vector_bytes
 from fastnorm._kernels.lanes import (
     AT_E,
     BLOCKS,
@@ -40,7 +40,9 @@ from fastnorm._kernels.steps import (
 )
 from fastnorm._kernels.vector import LANES, not_inlined, part, value_at
 
-FULL, HALF = np.int64(BLOCK), np.int64(BLOCK // 2)  # as arguments: see ZERO
+FULL = np.int64(BLOCK)  # as an argument: see ZERO
+SMALL = 1 << 14  # bytes of a contiguous block, of which two fit the first-level cache, if it has
+FEW, FEW_DOUBLES = np.int64(16), np.int64(16 if vector_bytes() == 64 else 32)  # rows at least
 
 
 @inner_kernel
@@ -170,7 +172,9 @@ def scan(x, start, outer, step, rows, stride, lanes, period, feature, hop, float
     """Add floats: x[start + o*step + r*stride + c], as ``value_at`` has it, is of feature + o*hop + c % period."""
     narrow = x.itemsize <= 4
     begin(x, start, rows, stride, lanes, period, floats, integers)
-    size = HALF if stride == lanes and lanes * x.itemsize > 1024 else FULL  # two blocks fit the second-level cache
+    size = FULL
+    if stride == lanes:
+        size = min(max(SMALL // (lanes * x.itemsize), FEW if narrow else FEW_DOUBLES), FULL)
     few = rows < 8 * FULL and stride > lanes  # then a tile has all rows of its columns: its neighbour comes next
     if few:
         size = (rows - 1) // ((rows - 1) // size + 1) + 1
