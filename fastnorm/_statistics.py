@@ -99,6 +99,7 @@ def _by_kernel(counted: Counted, divisors: Integers) -> tuple[Statistics, NDArra
 
 def _launch(kernel: Any, counted: Counted, divisors: Integers, *out: NDArray[Any]) -> None:
     """Run a kernel over all features in all workers."""
+    from fastnorm._kernels.quick import FLOATS, WHOLES
     from fastnorm._kernels.statistics import EXTRA, QUOTIENT
 
     (e, total), (f, square) = counted.total, counted.square
@@ -107,9 +108,9 @@ def _launch(kernel: Any, counted: Counted, divisors: Integers, *out: NDArray[Any
     size = max((high - low) // 32, len(total) + EXTRA, QUOTIENT) + 1
 
     def work(firsts: Iterator[int]) -> None:
-        scratch = np.zeros((3, size), np.uint64)
+        scratch = np.zeros((3, size), np.uint64), np.zeros(WHOLES, np.int64), np.zeros(FLOATS)
         for first in firsts:
-            kernel(first, min(first + SHARE, len(divisors)), divisors, total, square, units, scratch, *out)
+            kernel(first, min(first + SHARE, len(divisors)), divisors, total, square, units, *scratch, *out)
 
     _threads.share(work, range(0, len(divisors), SHARE), _threads.count())
 

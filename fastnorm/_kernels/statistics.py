@@ -11,7 +11,8 @@ import math
 import numpy as np
 
 from fastnorm._jit import exact_kernel, inner_kernel
-from fastnorm._kernels.quick import quick_mean, quick_variance
+from fastnorm._kernels.quick import CHUNK, OPEN, PARTS, quick_statistics
+from fastnorm._kernels.vector import not_inlined
 
 DECIDED, CONSTANT, UNDECIDED = 0, 1, 2  # verdicts
 EXTRA = 9  # digits of the mean below those of the sum: three parts of 53 bits with gaps of 31, and 33 more bits
@@ -183,6 +184,9 @@ def root(digits, bits, odd, more):
 @inner_kernel
 def long_mean(s, low, high, unit, n, sign, digits, values, j):
     """Write S/n of feature j as three float64, each the nearest to what is left; return whether all are in range."""
+    if not high:
+        values[0, j] = values[1, j] = values[2, j] = 0.0
+        return True
     exponent = unit + 32 * (low - EXTRA)
     high += EXTRA - low
     for i in range(high):
@@ -235,33 +239,42 @@ def long_variance(digits, n, quotient, values, unit, j):
     return True
 
 
-@exact_kernel
-def statistics(first, last, counts, limbs, squares, units, scratch, values, verdicts):
-    """Write three parts of the mean, variance and std of the features from ``first``, and how they were decided."""
+@inner_kernel
+def long_statistics(j, counts, limbs, squares, units, scratch, values):
+    """Write the statistics of feature j by long division; return how they were decided."""
+    not_inlined()
     s, out, quotient = scratch[0], scratch[1], scratch[2]
-    for j in range(first, last):
-        n = counts[j]
-        found, low, high, sign = spread(n, limbs, squares, j, units, s, out)
-        verdicts[j] = UNDECIDED
-        if n == 0:
-            verdicts[j] = DECIDED
-            values[:, j] = np.nan
-        elif found in (0, 1):
-            if not quick_mean(s, low, high, units[2], np.float64(n), sign, values, j) and not long_mean(
-                s, low, high, units[2], np.uint64(n), sign, quotient, values, j
-            ):
-                continue
-            if found == 0:
-                values[3, j] = values[4, j] = 0.0
-                verdicts[j] = CONSTANT
-            elif quick_variance(out, units[3], np.float64(n), values, j) or long_variance(
-                out, np.uint64(n), quotient, values, units[3], j
-            ):
-                verdicts[j] = DECIDED
+    n = counts[j]
+    found, low, high, sign = spread(n, limbs, squares, j, units, s, out)
+    if n == 0:
+        values[:, j] = np.nan
+        return DECIDED
+    if found not in (0, 1) or not long_mean(s, low, high, units[2], np.uint64(n), sign, quotient, values, j):
+        return UNDECIDED
+    if found == 0:
+        values[3, j] = values[4, j] = 0.0
+        return CONSTANT
+    return DECIDED if long_variance(out, np.uint64(n), quotient, values, units[3], j) else UNDECIDED
 
 
 @exact_kernel
-def signs(first, last, counts, limbs, squares, units, scratch, verdicts):
+def statistics(first, last, counts, limbs, squares, units, scratch, whole, real, values, verdicts):
+    """Write three parts of the mean, variance and std of the features from ``first``, and how they were decided."""
+    for start in range(first, last, CHUNK):
+        count = min(CHUNK, last - start)
+        quick_statistics(start, count, counts, limbs, squares, units, whole, real)
+        for part in range(5):
+            for j in range(count):
+                values[part, start + j] = real[PARTS + part * CHUNK + j]
+        for j in range(count):
+            if real[OPEN + j]:
+                verdicts[start + j] = CONSTANT if real[PARTS + 3 * CHUNK + j] == 0.0 else DECIDED
+            else:
+                verdicts[start + j] = long_statistics(start + j, counts, limbs, squares, units, scratch, values)
+
+
+@exact_kernel
+def signs(first, last, counts, limbs, squares, units, scratch, whole, real, verdicts):
     """Write the sign of n*Q - S**2 of the features from ``first``; 2 where n is not within a digit."""
     s, out = scratch[0], scratch[1]
     for j in range(first, last):
