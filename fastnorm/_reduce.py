@@ -135,7 +135,7 @@ def _count_apart(dtype: np.dtype[Any], found: _tiles.Tiling, rows: int, workers:
                 scanners[features] = Scanner(dtype, State(kind_of(dtype), features))
             scanner = scanners[features]
             for tile in tiles:
-                scanner.add(flat, tile._replace(feature=tile.feature - first))
+                scanner.add(flat, Tile(*tile[:7], tile.feature - first, tile.hop))
             whole.put(scanner.state, first)
             scanner.state.clear()
 

@@ -104,16 +104,17 @@ class Whole:
 
     def put(self, state: State, feature: int) -> None:
         """Take in the sums of the features from this one."""
+        from fastnorm._kernels.limbs import trim
+
         columns = slice(feature, feature + state.rows.shape[1])
         if state.rows[:COUNTS].any():
             self.rows[:COUNTS, columns] = state.rows[:COUNTS]
         for side in range(2):
-            done = _sums.canonical(*state.limbs(side))
-            if len(done.limbs):
-                low = self.firsts[side] + (done.exponent - self.exponents[side]) // 32
-                high = low + len(done.limbs)
-                self.rows[low:high, columns] = done.limbs
-                self.parts.append((side, low, high, columns))
+            exponent, limbs = state.limbs(side)
+            first = self.firsts[side] + (exponent - self.exponents[side]) // 32
+            low, high = trim(limbs, self.rows, first, feature) if len(limbs) else (0, 0)
+            if low < high:
+                self.parts.append((side, first + low, first + high, columns))
 
     def counted(self, rows: int) -> Counted:
         """The sums as values."""

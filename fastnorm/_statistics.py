@@ -103,6 +103,7 @@ def _launch(kernel: Any, counted: Counted, divisors: Integers, *out: NDArray[Any
     from fastnorm._kernels.statistics import EXTRA, QUOTIENT
 
     (e, total), (f, square) = counted.total, counted.square
+    total, square, divisors = (np.ascontiguousarray(numbers) for numbers in (total, square, divisors))
     low, high = min(2 * e, f), max(2 * e + 64 * len(total), f + 32 * len(square) + 32)
     units = np.array([(2 * e - low) // 32, (f - low) // 32, e, low])
     size = max((high - low) // 32, len(total) + EXTRA, QUOTIENT) + 1

@@ -38,7 +38,7 @@ def canonical(exponent: int, limbs: Integers) -> Sums:
     from fastnorm._kernels.limbs import trim
 
     out = np.empty((limbs.shape[0] + 1, limbs.shape[1]), np.int64)
-    low, high = trim(limbs, out)
+    low, high = trim(np.ascontiguousarray(limbs), out, 0, 0)
     if low == high:
         return Sums(0, out[:0])
     kept = out[low:high]

@@ -196,7 +196,8 @@ def _places(outer: list[_Axis], kept: list[_Axis]) -> Iterator[tuple[int, int]]:
 def split(tile: Tile, itemsize: int, strip: int, share: int, fold: int) -> Iterator[Tile]:
     """Cut a tile into pieces of at most ``strip`` lanes and about ``share`` elements."""
     if tile.period == 1 and tile.lanes > 1:
-        yield from _split_run(tile, strip, share, fold)
+        short = tile.hop and tile.lanes < LONG_RUN  # one vector of lanes: fewer to set up and to empty for each run
+        yield from _split_run(tile, strip, share, 64 // itemsize if short else fold)
         return
     n = tile.lanes
     if tile.stride == n and tile.outer == 1:
@@ -216,14 +217,14 @@ def split(tile: Tile, itemsize: int, strip: int, share: int, fold: int) -> Itera
     width = -(-n // count) + 15 & -16 if count > 1 else n
     for first in range(0, n, width):
         lanes = min(width, n - first)
-        part = tile._replace(start=tile.start + first, lanes=lanes, period=lanes, feature=tile.feature + first)
-        yield from _split_rows(part, share)
+        # a third of the time of _replace, which counts where there are many
+        yield from _split_rows(
+            Tile(tile.start + first, *tile[1:5], lanes, lanes, tile.feature + first, tile.hop), share
+        )
 
 
 def _split_run(tile: Tile, strip: int, share: int, lanes: int) -> Iterator[Tile]:
     """A run as rows of so many lanes and what is left as one short row; many short runs as rows, whole or in strips."""
-    if tile.hop and tile.lanes < LONG_RUN:
-        lanes = 8  # fewer to set up and to empty for each run
     whole = tile.lanes // lanes
     if tile.outer > 1 and whole < 64 and not tile.hop:
         down = tile._replace(rows=tile.outer, stride=tile.step, outer=1, step=0)
@@ -256,7 +257,6 @@ def _split_rows(tile: Tile, share: int) -> Iterator[Tile]:
         return
     count = max(64, share // tile.lanes // 64 * 64)
     for first in range(0, tile.rows, count):
-        # a third of the time of _replace, which counts where there are many
         yield Tile(tile.start + first * tile.stride, tile.outer, tile.step, min(count, tile.rows - first), *tile[4:])
 
 

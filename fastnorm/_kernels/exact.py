@@ -23,6 +23,7 @@ from fastnorm._kernels.lanes import (
     add_up,
     begin,
     fitting,
+    flush_all,
     move,
 )
 from fastnorm._kernels.limbs import NAN, NEGINF, ONE, POSINF, ZERO, deposit, flush
@@ -160,10 +161,17 @@ def add_blocks(x, start, blocks, rows, stride, ahead, lanes, period, feature, fl
 def finish(lanes, period, feature, integers, narrow, state, layout, span):
     """Empty the lanes into the limbs of their features."""
     not_inlined()
+    E = UNSET  # of the lanes that are empty by now
     if period == 1 and integers[BLOCKS] * lanes <= FLUSH:
         add_up(lanes, integers, NARROW if narrow else PLAIN)
+        settle(ZERO, integers, narrow, state, layout, feature, span)
+        E = integers[AT_E]
+    elif period == lanes:
+        flush_all(lanes, integers, NARROW if narrow else PLAIN, state, layout, feature, span)
     for c in range(lanes):
-        settle(c, integers, narrow, state, layout, feature + c % period, span)
+        empty = period == lanes or integers[AT_E + c] == E
+        if not empty or integers[TALLY + c] != 0 or integers[WIDE_E + c] != UNSET:
+            settle(c, integers, narrow, state, layout, feature + c % period, span)
     integers[BLOCKS] = 0
 
 

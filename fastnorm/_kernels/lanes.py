@@ -14,6 +14,7 @@ LOWEST, HIGHEST = -400, 500  # E stays here: products neither under- nor overflo
 LOWEST_NARROW, HIGHEST_NARROW = -71, 106  # and for float32 here, where its limbs suffice
 MARGIN, MARGIN_NARROW = 3, 6  # of a wide grid above the plain one: a block with larger values need not move it
 UNSET = 1 << 20  # the E of a wide grid that was not needed yet
+FAR = np.int64(1 << 20)  # beyond all rows
 
 # Scratch of a worker, in lanes: floats hold 2**E for the plain and the wide grid; integers the sums of each, flags,
 # tally, E, E of the wide grid.
@@ -29,7 +30,8 @@ STEP = BLOCKS + 1  # how blocks are taken: 0 plain, 1 with gaps, 2 wide and stri
 LEFT = BLOCKS + 2  # how many more of them
 NEXT = BLOCKS + 3  # how many the next time
 FAILED = BLOCKS + 4  # how often lanes have failed of late, in 32nds
-INTEGERS = BLOCKS + 5
+PIECES = BLOCKS + 5  # for `flush_all`: in which row a sum begins, and what it adds to three rows
+INTEGERS = PIECES + 4 * LANES
 
 
 @inner_kernel
@@ -49,7 +51,7 @@ def fitting(squares, rows):
 
 @inner_kernel
 def begin(x, start, rows, stride, lanes, period, floats, integers):
-    """Empty the lanes, and aim them at what the first rows hold; all together where they are of one feature."""
+    """Aim the (empty) lanes at what the first rows hold; all together where they are of one feature."""
     not_inlined()
     sample = min(rows, 16)
     squares = part(floats, LANES, LANES)
@@ -70,20 +72,57 @@ def begin(x, start, rows, stride, lanes, period, floats, integers):
         move(c, fitting(squares[c], sample) if squares[c] > 0.0 else ZERO, floats, integers, x.itemsize <= 4)
         integers[WIDE_E + c] = UNSET
         integers[TALLY + c] = 0
-    for k in range(SUMS):
-        sums = part(integers, k * LANES, lanes)
-        for c in range(lanes):
-            sums[c] = 0
     integers[BLOCKS] = 0
+
+
+@inner_kernel
+def flush_all(lanes, integers, table, state, layout, feature, span):
+    """What `flush` does, for all lanes at once, each of a feature of its own: row by row, without branches."""
+    not_inlined()
+    exponents, rows = part(integers, AT_E, lanes), part(integers, PIECES, lanes)
+    low, middle, high = (
+        part(integers, PIECES + LANES, lanes),
+        part(integers, PIECES + 2 * LANES, lanes),
+        part(integers, PIECES + 3 * LANES, lanes),
+    )
+    for k in range(table.shape[0]):
+        sums = part(integers, k * LANES, lanes)
+        power = table[k, 0]
+        side = 2 * (power - 1)
+        offset = table[k, 1] + table[k, 2] - layout[side + 1]
+        first, last = FAR, -FAR
+        for c in range(lanes):
+            value, position = sums[c], power * exponents[c] + offset
+            row, shift = layout[side] + (position >> 5), position & 31
+            below, above = (value & 0xFFFFFFFF) << shift, (value >> 32) << shift
+            rows[c] = row
+            low[c], middle[c], high[c] = below & 0xFFFFFFFF, (below >> 32) + (above & 0xFFFFFFFF), above >> 32
+            sums[c] = 0
+            least, most = (row, row) if value else (FAR, -FAR)
+            first = least if least < first else first
+            last = most if most > last else last
+        for row in range(first, last + 3):
+            limbs = part(state[row], feature, lanes)
+            for c in range(lanes):
+                place = row - rows[c]
+                more = low[c] if place == 0 else ZERO
+                more = middle[c] if place == 1 else more
+                limbs[c] += high[c] if place == 2 else more
+        if first <= last:
+            span[side] = min(span[side], first)
+            span[side + 1] = max(span[side + 1], last + 3)
 
 
 @inner_kernel
 def add_up(lanes, integers, table):
     """Add the whole numbers of the lanes of one feature to those of the first, where they are aimed alike."""
-    E = integers[AT_E]
+    exponents = part(integers, AT_E, lanes)
+    E = exponents[0]
     for k in range(table.shape[0]):
         sums = part(integers, k * LANES, lanes)
-        for c in range(1, lanes):
-            if integers[AT_E + c] == E:
-                sums[0] += sums[c]
-                sums[c] = 0
+        total = ZERO
+        for c in range(lanes):
+            more = sums[c] if exponents[c] == E else ZERO
+            total += more
+            sums[c] -= more
+        sums[0] = total

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastnorm._jit import exact_kernel, inner_kernel
-from fastnorm._kernels.vector import LANES, not_inlined
+from fastnorm._kernels.vector import LANES, not_inlined, part
 
 NAN, POSINF, NEGINF = 0, 1, 2  # rows of a state before its limbs: how many there are
 # Arguments as np.int64: numba compiles a function anew for each literal number that it is called with.
@@ -90,31 +90,38 @@ def flush(sums, table, first, E, state, layout, feature, span):
 
 
 @exact_kernel
-def trim(limbs, out):
-    """Write ``limbs`` with all carries done into ``out``, which has one row more; first and last row that are needed.
+def trim(limbs, out, row, column):
+    """Write ``limbs`` with all carries done from this place of ``out`` on, and one row more; the rows that are needed.
 
-    The last of these is signed, all others are below 2**32.
+    They are given as the first and one past the last, counted from ``row``. The last is signed, all others are below
+    2**32.
     """
-    high, columns = limbs.shape
+    rows, columns = limbs.shape
+    carry = part(out[row + rows], column, columns)
     for j in range(columns):
-        out[high, j] = 0
-    for i in range(high):
+        carry[j] = 0
+    for i in range(rows):
+        limb, done = part(limbs[i], ZERO, columns), part(out[row + i], column, columns)
         for j in range(columns):
-            total = limbs[i, j] + out[high, j]
-            out[i, j] = total & 0xFFFFFFFF
-            out[high, j] = total >> 32
-    high += 1
+            total = limb[j] + carry[j]
+            done[j] = total & 0xFFFFFFFF
+            carry[j] = total >> 32
+    high = rows + 1
     while high > 1:
+        last, before = part(out[row + high - 1], column, columns), part(out[row + high - 2], column, columns)
         needed = 0
         for j in range(columns):  # a top limb is superfluous where it only repeats the sign of the next
-            needed |= out[high - 1, j] + (out[high - 2, j] >> 31)
+            needed |= last[j] + (before[j] >> 31)
         if needed:
             break
         high -= 1
         for j in range(columns):
-            out[high - 1, j] += out[high, j] << 32
+            before[j] += last[j] << 32
     for low in range(high):
+        first = part(out[row + low], column, columns)
+        used = 0
         for j in range(columns):
-            if out[low, j] != 0:
-                return low, high
+            used |= first[j]
+        if used:
+            return low, high
     return high, high

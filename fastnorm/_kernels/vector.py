@@ -217,6 +217,9 @@ def shifted(value: Any, bits: int, signed: bool) -> Any:
 
 @intrinsic
 def _part(context: Any, array: Any, start: Any, count: Any) -> Any:
+    if array.layout != "C":
+        raise TypeError(f"only contiguous arrays have parts, not {array}")
+
     def codegen(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> ir.Value:
         whole, start, count = arguments
         found = context.make_array(signature.args[0])(context, builder, whole)
