@@ -144,8 +144,8 @@ def is_compiled(kernel: Any) -> bool:
     """Whether there is code for a kernel, in this process or stored."""
     if INTERPRETED:
         return False
-    file = getattr(kernel._cache, "_cache_file", None)
-    return bool(kernel.signatures) or (file is not None and Path(file._index_path).exists())
+    index = getattr(getattr(kernel._cache, "_cache_file", None), "_index_path", None)  # if numba still has one
+    return bool(kernel.signatures) or (index is not None and Path(index).exists())
 
 
 def _digest_of_sources() -> str:

@@ -124,7 +124,7 @@ def _count_apart(dtype: np.dtype[Any], found: _tiles.Tiling, rows: int, workers:
     """Scan tiles that have columns of their own, some neighbours at a time: their sums stay in cache."""
     flat = native(found.flat)
     whole = Whole(kind_of(dtype), found.features)
-    width = max(1, min(GROUP, found.features // (4 * workers)))
+    width = max(1, min(GROUP, found.features // (16 * workers)))  # some for each worker, or they end apart
     groups = [list(tiles) for _, tiles in groupby(found.tiles, key=lambda tile: tile.feature // width)]
 
     def work(groups: Iterator[list[Tile]]) -> None:

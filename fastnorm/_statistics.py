@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -49,7 +49,7 @@ class Statistics(NamedTuple):
 
 def of(counted: Counted) -> Statistics:
     """Return the statistics of sums; source: mean = S/n, variance = (n*Q - S**2)/n**2."""
-    divisors = _divisors(counted)
+    divisors = _divisors(counted, "statistics")
     if divisors is None:
         out = _nothing(len(counted.missing))
         _by_integers(counted, EVERY, out)
@@ -60,10 +60,10 @@ def of(counted: Counted) -> Statistics:
     return out
 
 
-def _divisors(counted: Counted) -> Integers | None:
+def _divisors(counted: Counted, kernel: str) -> Integers | None:
     """What the sums are divided by, if it is a job for the kernel: many features, no weights but whole numbers."""
     global _so_far  # noqa: PLW0603
-    if len(counted.missing) < MANY and _so_far < PATIENCE and not _at_hand():
+    if len(counted.missing) < MANY and _so_far < PATIENCE and not _at_hand(kernel):
         _so_far += len(counted.missing)
         return None
     weight = counted.weight
@@ -72,22 +72,24 @@ def _divisors(counted: Counted) -> Integers | None:
     return weight.limbs[0] if weight.exponent == 0 and len(weight.limbs) == 1 else None
 
 
-def _at_hand() -> bool:
-    """Whether the kernel needs no compiling: a tenth of the time of Python's integers from 64 features on."""
+def _at_hand(kernel: str) -> bool:
+    """Whether a kernel needs no compiling: then it is faster from one feature on."""
     if not _few.kernels_are_loaded():
         return False
     from fastnorm._jit import is_compiled
-    from fastnorm._kernels.statistics import statistics
+    from fastnorm._kernels import statistics as kernels
 
-    return is_compiled(statistics)
+    return is_compiled(getattr(kernels, kernel))
 
 
 def _by_kernel(counted: Counted, divisors: Integers) -> tuple[Statistics, NDArray[np.intp]]:
     """Statistics, and the features whose turn is still to come: large counts, results near the ends of float64."""
+    from fastnorm._kernels import quick
     from fastnorm._kernels import statistics as kernels
 
     values, verdicts = np.empty((5, len(divisors))), np.empty(len(divisors), np.int8)
-    _launch(kernels.statistics, counted, divisors, values, verdicts)
+    scratch = ((quick.WHOLES, np.int64), (quick.FLOATS, np.float64))
+    _launch(kernels.statistics, counted, divisors, scratch, values, verdicts)
     mean, low, rest, variance, std = values
     left = np.flatnonzero(verdicts == kernels.UNDECIDED)
     # One array for both, unless some are still to be scaled; memory that is new costs more than the division.
@@ -97,9 +99,10 @@ def _by_kernel(counted: Counted, divisors: Integers) -> tuple[Statistics, NDArra
     return Statistics(divisors.astype(np.float64), mean, low, variance, std, constant, scaled), left
 
 
-def _launch(kernel: Any, counted: Counted, divisors: Integers, *out: NDArray[Any]) -> None:
-    """Run a kernel over all features in all workers."""
-    from fastnorm._kernels.quick import FLOATS, WHOLES
+def _launch(
+    kernel: Any, counted: Counted, divisors: Integers, scratch: Sequence[tuple[int, Any]], *out: NDArray[Any]
+) -> None:
+    """Run a kernel over all features in all workers, each with digits and further scratch of its own."""
     from fastnorm._kernels.statistics import EXTRA, QUOTIENT
 
     (e, total), (f, square) = counted.total, counted.square
@@ -109,9 +112,9 @@ def _launch(kernel: Any, counted: Counted, divisors: Integers, *out: NDArray[Any
     size = max((high - low) // 32, len(total) + EXTRA, QUOTIENT) + 1
 
     def work(firsts: Iterator[int]) -> None:
-        scratch = np.zeros((3, size), np.uint64), np.zeros(WHOLES, np.int64), np.zeros(FLOATS)
+        mine = np.zeros((3, size), np.uint64), *(np.zeros(length, dtype) for length, dtype in scratch)
         for first in firsts:
-            kernel(first, min(first + SHARE, len(divisors)), divisors, total, square, units, *scratch, *out)
+            kernel(first, min(first + SHARE, len(divisors)), divisors, total, square, units, *mine, *out)
 
     _threads.share(work, range(0, len(divisors), SHARE), _threads.count())
 
@@ -186,13 +189,13 @@ def expansion(numerator: int, denominator: int, exponent: int) -> tuple[float, f
 
 def impossible(counted: Counted) -> int | None:
     """Return the first feature whose sums no data can have, or None."""
-    divisors = _divisors(counted)
+    divisors = _divisors(counted, "signs")
     if divisors is None:
         return next(_impossible(counted, EVERY), None)
     from fastnorm._kernels.statistics import signs
 
     found = np.empty(len(divisors), np.int8)
-    _launch(signs, counted, divisors, found)
+    _launch(signs, counted, divisors, (), found)
     wrong = (found < 0) | (counted.counts == 0) & (divisors != 0) | (counted.counts == 1) & (found == 1)
     bad = [int(wrong.argmax())] if wrong.any() else []
     return min((*bad, *_impossible(counted, np.flatnonzero(found == 2))), default=None)

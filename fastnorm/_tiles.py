@@ -204,6 +204,8 @@ def split(tile: Tile, itemsize: int, strip: int, share: int, fold: int) -> Itera
         # narrow rows: several rows side by side are one row of whole vectors (of 64 bytes)
         vector = max(1, 64 // itemsize)
         step = vector // math.gcd(n, vector)
+        while step > 1 and step * n > strip // 2:  # not so many lanes: then the last vector of a row is not full
+            step //= 2
         times = -(-fold // (step * n)) * step
         if 1 < times <= tile.rows and times * n <= strip // 2:
             whole = tile.rows // times

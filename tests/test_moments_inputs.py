@@ -14,7 +14,7 @@ from checks import COUNTS, VALUES, assert_exact, assert_same, generator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastnorm import Moments, Normalization
+from fastnorm import Moments, Normalization, _scan, _tiles
 from fastnorm._reduce import GROUP
 from fastnorm._tiles import RUN, RUNS
 
@@ -259,3 +259,14 @@ def test_moments_compare_with_anything():
     assert Moments.of(NUMBERS) != 1
     assert Moments.of(NUMBERS) != Moments.of(np.ones((5, 2)))
     assert len({Moments.of(NUMBERS), Moments.of(NUMBERS + 0), Moments.of(NUMBERS + 1)}) == 2
+
+
+@pytest.mark.parametrize("dtype", ["u1", "f2", "f4", "f8"])
+def test_narrow_rows_are_laid_side_by_side(dtype):
+    """Whole rows of up to 32 columns, of any dtype, fill a vector together."""
+    dtype = np.dtype(dtype)
+    for n in range(1, 33):
+        whole = _tiles.Tile(0, 1, 0, 10_000, n, n, n, 0)
+        first, *_ = _tiles.split(whole, dtype.itemsize, _scan.strip_of(dtype), 1 << 20, _scan.fold_of(dtype))
+        assert (n, 0) == (first.period, first.lanes % n)
+        assert first.lanes * dtype.itemsize >= 64

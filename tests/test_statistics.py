@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from processes import run_python
 
 from fastnorm import Moments, _counted, _statistics, _sums
+from fastnorm._kernels import quick
 from fastnorm._kernels import statistics as kernels
 
 LIMB = 32
@@ -60,7 +61,7 @@ def limbs(values):
 
 def left_over(counted):
     """The features that the kernel leaves to Python's integers."""
-    return _statistics._by_kernel(counted, _statistics._divisors(counted))[1].tolist()
+    return _statistics._by_kernel(counted, _statistics._divisors(counted, "statistics"))[1].tolist()
 
 
 def parts(value):
@@ -203,8 +204,8 @@ def test_statistics_near_the_ends_of_float64_are_correctly_rounded(draw):
 def test_the_kernel_decides_only_what_is_not_shifted():
     """Its results are where neither x - mean overflows nor a std becomes subnormal."""
     smallest, largest = math.ldexp(1 << 52, kernels.LOWEST), math.ldexp(1 << 53, kernels.HIGHEST)
-    for mean in (smallest, largest):
-        for std in (0.0, math.sqrt(smallest), math.sqrt(largest)):
+    for mean in (smallest, largest, 2.0**quick.REACH):
+        for std in (0.0, math.sqrt(smallest), math.sqrt(largest), math.sqrt(quick.LEAST * 2.0**-quick.REACH)):
             assert _statistics._shift(mean, std) == 0
 
 
@@ -234,7 +235,7 @@ def test_weights_divide_like_counts(draw):
         n = [(count(draw) >> 1 or 1) * unit for _ in range(10)]
         features = [feature(each, number(draw, -50), abs(number(draw, -60))) for each in n]
         assert_statistics(features, weighted=True)
-        assert (unit == 1) == (_statistics._divisors(state(features, weighted=True)) is not None)
+        assert (unit == 1) == (_statistics._divisors(state(features, weighted=True), "statistics") is not None)
 
 
 @given(SEEDS)
@@ -268,7 +269,7 @@ def test_many_features_have_the_bits_of_few(draw):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_statistics, "MANY", 21)
         patch.setattr(_statistics, "PATIENCE", math.inf)
-        patch.setattr(_statistics, "_at_hand", lambda: False)
+        patch.setattr(_statistics, "_at_hand", lambda kernel: False)
         few = _statistics.of(Moments.of(x)._counted)
     many = _statistics.of(Moments.of(x)._counted)
     assert [v.tobytes() for v in (*few[:-1], *few.scaled)] == [v.tobytes() for v in (*many[:-1], *many.scaled)]
@@ -280,9 +281,9 @@ def test_few_features_are_for_the_kernel_once_there_were_many_of_them():
         patch.setattr(_statistics, "MANY", 21)
         patch.setattr(_statistics, "PATIENCE", 45)
         patch.setattr(_statistics, "_so_far", 0)
-        patch.setattr(_statistics, "_at_hand", lambda: False)
+        patch.setattr(_statistics, "_at_hand", lambda kernel: False)
         counted = Moments.of(np.ones((2, 20)))._counted
-        asked = [_statistics._divisors(counted) is not None for _ in range(5)]
+        asked = [_statistics._divisors(counted, "statistics") is not None for _ in range(5)]
     assert [False, False, False, True, True] == asked
 
 
@@ -293,11 +294,13 @@ def test_a_stored_kernel_is_for_few_features_too(tmp_path):
         import numpy as np
         from fastnorm import Moments, _statistics
         import fastnorm._kernels.limbs
-        print(_statistics._at_hand(), end=" ")
-        Moments.of(np.ones((2, int(sys.argv[1])))).mean
-        print(_statistics._at_hand())
+        kernels = "statistics", "signs"
+        print(*map(_statistics._at_hand, kernels))
+        x = Moments.of(np.ones((2, int(sys.argv[1]))))
+        (x - x).mean
+        print(*map(_statistics._at_hand, kernels))
     """
     compiled = {name: value for name, value in os.environ.items() if not name.startswith("NUMBA_")}
     environment = compiled | {"FASTNORM_CACHE": str(tmp_path)}
     words = [run_python(code, features, environment=environment) for features in ("20", "300", "20")]
-    assert [["False", "False"], ["False", "True"], ["True", "True"]] == words
+    assert [4 * ["False"], [*2 * ["False"], *2 * ["True"]], 4 * ["True"]] == words

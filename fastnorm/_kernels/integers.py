@@ -1,4 +1,4 @@
-"""Exact sums of integers: digits whose products fit an int64."""
+"""Exact sums of integers: digits whose products, and a block of them, fit an int32, a float64 or an int64."""
 
 from __future__ import annotations
 

@@ -60,7 +60,8 @@ def begin(x, start, rows, stride, lanes, period, floats, integers):
     for r in range(sample):
         row = part(x, start + r * stride, lanes)
         for c in range(lanes):
-            w = value_at(row, c) * value_at(row, c)
+            v = value_at(row, c)
+            w = v * v
             squares[c] += w if w <= 1e300 else 0.0
     if period == 1:
         most = squares[0]

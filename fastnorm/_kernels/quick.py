@@ -122,7 +122,7 @@ def spread_of(first, count, counts, squares, low, high, bottom, top, units, whol
     lowest, highest = units[1] + bottom, units[1] + top + 1
     if low < high:
         lowest, highest = min(lowest, units[0] + 2 * low), max(highest, units[0] + 2 * high)
-    places = highest - lowest
+    places = max(highest - lowest, 1)
     if places > PLACES:
         return lowest, 0
     for k in range(places * CHUNK):

@@ -179,10 +179,9 @@ class RowLoop:
         table: NDArray[np.int64],
         window: Sequence[tuple[int, float]],
         rest: Sequence[Any],
-        finish: Callable[..., Any],
+        finish: Any,
         rare: bool = False,
     ) -> None:
-        self.table = table
         self.sums = len(table)
         self.starts = [(int(power), float(halves) * 2.0 ** (int(unit) + 51)) for power, unit, _, halves in table]
         self.window = tuple(window)
@@ -314,7 +313,7 @@ class WholeLoop(RowLoop):
     """
 
     def __init__(self, step: Callable[..., Any], table: NDArray[np.int64], bits: int, signed: bool) -> None:
-        super().__init__(step, table, (), (), lambda *_: None)
+        super().__init__(step, table, (), (), None)
         self.bits = bits
         self.signed = signed
         self.begin = [0] * self.sums if bits else [number for _, number in self.starts]

@@ -274,7 +274,7 @@ def statistics(first, last, counts, limbs, squares, units, scratch, whole, real,
 
 
 @exact_kernel
-def signs(first, last, counts, limbs, squares, units, scratch, whole, real, verdicts):
+def signs(first, last, counts, limbs, squares, units, scratch, verdicts):
     """Write the sign of n*Q - S**2 of the features from ``first``; 2 where n is not within a digit."""
     s, out = scratch[0], scratch[1]
     for j in range(first, last):
