@@ -48,7 +48,7 @@ def count(array: Array, kept: tuple[int, ...], weights: Array | None, threads: i
     rows = plain.size // features
     strip, fold, found = strip_of(plain.dtype, features), fold_of(plain.dtype), None
     if features >= WIDE:  # columns of its own for each worker, if one tile can have all their rows
-        columns = max(64, min(strip, features // (4 * workers)))
+        columns = min(strip, 1 << max(6, (features // (4 * workers)).bit_length() - 1))  # see `rows._ahead`
         found = _tiles.tiling(plain, kept, columns, plain.size, fold)
         if found is not None and sum(tile.period for tile in found.tiles) == found.features:
             return _ordered(_count_apart(plain.dtype, found, rows, workers), found)

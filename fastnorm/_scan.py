@@ -14,8 +14,8 @@ from fastnorm._layout import Array
 from fastnorm._sums import Integers, Sums
 from fastnorm._tiles import Tile
 
-STRIP = 4096  # bytes of a row in a tile: so far is memory read in order
-LANES = 1024  # the most lanes of a tile, which kernels have scratch for
+LANES = 1024  # the most lanes of a tile, which kernels have scratch for: whole rows are read in order
+STRIP = 2048  # bytes of a row in a tile where rows are longer
 CARRY = 1 << 24  # elements after which a worker does its carries,
 TOGETHER = (1 << 28) // CARRY  # workers that can be added up without: limbs hold as many elements
 
@@ -148,8 +148,7 @@ def kind_of(dtype: np.dtype[Any]) -> str:
 
 def strip_of(dtype: np.dtype[Any], features: int = 0) -> int:
     """The most lanes of a tile."""
-    whole = STRIP // dtype.itemsize
-    return min(LANES, whole if features <= whole else whole // 2)
+    return LANES if features <= LANES else min(LANES, STRIP // dtype.itemsize)
 
 
 def fold_of(dtype: np.dtype[Any]) -> int:

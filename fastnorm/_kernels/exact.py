@@ -182,7 +182,7 @@ def scan(x, start, outer, step, rows, stride, lanes, period, feature, hop, float
     begin(x, start, rows, stride, lanes, period, floats, integers)
     size = FULL
     if stride == lanes:
-        size = min(max(SMALL // (lanes * x.itemsize), FEW if narrow else FEW_DOUBLES), FULL)
+        size = min(max(SMALL // (lanes * x.itemsize), FEW if narrow or lanes > 512 else FEW_DOUBLES), FULL)
     few = rows < 8 * FULL and stride > lanes  # then a tile has all rows of its columns: its neighbour comes next
     if few:
         size = (rows - 1) // ((rows - 1) // size + 1) + 1
