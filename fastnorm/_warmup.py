@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from fastnorm import _sparse
 from fastnorm._apply import FEW, FOLD
+from fastnorm._layout import float_dtype
 from fastnorm._statistics import MANY
 from fastnorm._tiles import RUN, RUNS
 from fastnorm.normalization import Normalization
@@ -31,7 +34,7 @@ def warmup() -> None:
 
     wide = np.ones((2, MANY))
     Normalization().adapt(wide).forget(wide[:1]).transform(wide)
-    for dtype in DTYPES:
+    for dtype in (*map(np.dtype, DTYPES), *_bfloat16()):
         x, runs = np.ones((2, 3), dtype), np.ones((RUN, RUNS), dtype, order="F")
         rows = np.ones((FEW // FOLD + 1, FOLD), dtype)
         for layer in (Normalization(), Normalization(affine=True)):
@@ -45,6 +48,14 @@ def warmup() -> None:
         layer.update(x).update(x, weights=np.ones(2))
     for weights in (None, np.ones(1)):
         _sparse.count(_Identity(), weights, None)
+
+
+def _bfloat16() -> list[np.dtype[Any]]:
+    """The dtype that NumPy lacks, if there is a package for it: without one, nobody has such data."""
+    try:
+        return [float_dtype("bfloat16")]
+    except ImportError:
+        return []
 
 
 class _Identity:
