@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from fastnorm import _few, _layout, _sums, _threads, _tiles
 from fastnorm._counted import Counted, as_sums
 from fastnorm._layout import Array
-from fastnorm._scan import COUNTS, Scanner, State, Whole, check_subnormals, fold_of, kind_of, native, strip_of, united
+from fastnorm._scan import COUNTS, LANES, Scanner, State, Whole, check_subnormals, fold_of, kind_of, native, united
 from fastnorm._sums import Integers, Sums
 from fastnorm._tiles import Block, Tile
 
-WIDE = 2048  # features from which workers share columns, not rows,
-GROUP = 4096  # at most so many at a time: their sums stay in cache
+WIDE = 4096  # features from which workers share columns, not rows,
+GROUP = 1024  # at most so many at a time: their sums stay in cache
 LEAST, SHARE = 1 << 17, 1 << 21  # elements of a unit of work
 SMALL = 1 << 19  # elements below which threads cost more than they give
 TALL = 1 << 17  # rows from which workers take columns of a table in turn; below, Python between them costs more
@@ -46,14 +46,14 @@ def count(array: Array, kept: tuple[int, ...], weights: Array | None, threads: i
         return _count_blocks(plain, mask, kept, weights, workers)
     features = math.prod(plain.shape[axis] for axis in kept)
     rows = plain.size // features
-    strip, fold, found = strip_of(plain.dtype, features), fold_of(plain.dtype), None
+    fold = fold_of(plain.dtype)
     if features >= WIDE:  # columns of its own for each worker, if one tile can have all their rows
-        columns = min(strip, 1 << max(6, (features // (4 * workers)).bit_length() - 1))  # see `rows._ahead`
+        columns = min(LANES, 1 << max(6, (features // (4 * workers)).bit_length() - 1))  # see `rows._ahead`
         found = _tiles.tiling(plain, kept, columns, plain.size, fold)
-        if found is not None and sum(tile.period for tile in found.tiles) == found.features:
+        if found is not None and (found.tiles[0].hop or sum(tile.period for tile in found.tiles) == found.features):
             return _ordered(_count_apart(plain.dtype, found, rows, workers), found)
     share = max(LEAST, min(SHARE, plain.size // (4 * workers)))
-    found = _tiles.tiling(plain, kept, strip, share, fold)
+    found = _tiles.tiling(plain, kept, LANES, share, fold)
     if found is None:
         return _count_blocks(plain, mask, kept, None, workers)
     return _ordered(_count_tiles(plain.dtype, found, rows, workers), found)
@@ -125,12 +125,14 @@ def _count_apart(dtype: np.dtype[Any], found: _tiles.Tiling, rows: int, workers:
     flat = native(found.flat)
     whole = Whole(kind_of(dtype), found.features)
     width = max(1, min(GROUP, found.features // (16 * workers)))  # some for each worker, or they end apart
-    groups = [list(tiles) for _, tiles in groupby(found.tiles, key=lambda tile: tile.feature // width)]
+    tiles = sorted((part for tile in found.tiles for part in _tiles.apart(tile, width)), key=lambda tile: tile.feature)
+    groups = [list(tiles) for _, tiles in groupby(tiles, key=lambda tile: tile.feature // width)]
 
     def work(groups: Iterator[list[Tile]]) -> None:
         scanners: dict[int, Scanner] = {}
         for tiles in groups:
-            first, features = tiles[0].feature, sum(tile.period for tile in tiles)
+            first, last = tiles[0].feature, tiles[-1]
+            features = last.feature + (last.outer if last.hop else last.period) - first
             if features not in scanners:
                 scanners[features] = Scanner(dtype, State(kind_of(dtype), features))
             scanner = scanners[features]
@@ -151,7 +153,7 @@ def count_columns(
     @cache
     def tiles(length: int) -> list[Tile]:
         run = Tile(0, 1, 0, 1, 0, length, 1, 0)
-        return list(_tiles.split(run, dtype.itemsize, strip_of(dtype), SHARE, fold_of(dtype)))
+        return list(_tiles.split(run, dtype.itemsize, LANES, SHARE, fold_of(dtype)))
 
     def work(pieces: Iterator[tuple[int, Array]]) -> State:
         state = State(kind_of(dtype), features)
@@ -213,7 +215,7 @@ def _count_blocks(
         dtype = np.dtype(np.float64)
     kind = "weighted" if weights is not None else kind_of(dtype)
     first = State(kind, features)  # before anything else: a request beyond memory fails at once
-    jobs = list(_tiles.blocks(lengths, kept_lengths, min(features, WIDE), COPIED)) if plain.size else []
+    jobs = list(_tiles.blocks(lengths, kept_lengths, min(features, 2 * LANES), COPIED)) if plain.size else []
 
     def work(items: Iterator[Block]) -> State:
         state = State(kind, features)
@@ -244,7 +246,7 @@ def _count_blocks(
                 scanner.add_weighted(flat, row_weights, rows, columns, block.feature)
                 continue
             tile = Tile(0, 1, 0, rows, columns, columns, columns, block.feature)
-            for piece in _tiles.split(tile, dtype.itemsize, strip_of(dtype), 1 << 62, fold_of(dtype)):
+            for piece in _tiles.split(tile, dtype.itemsize, LANES, 1 << 62, fold_of(dtype)):
                 scanner.add(native(flat), piece)
         return state
 
@@ -264,7 +266,6 @@ class Running:
         self.rows = 0
         self._kept = np.empty((KEPT // features if features <= SHORT else 0, features), dtype)
         self._filled = 0
-        self._strip = strip_of(dtype)
         self._state = State(kind_of(dtype), features)
         self._scanner = Scanner(dtype, self._state)
 
@@ -293,9 +294,7 @@ class Running:
         flat.flags.writeable = False
         rows, n = x.shape
         whole = Tile(0, 1, 0, rows, n, n, n, 0)
-        for piece in (
-            (whole,) if n <= self._strip else _tiles.split(whole, x.itemsize, self._strip, 1 << 62, fold_of(x.dtype))
-        ):
+        for piece in (whole,) if n <= LANES else _tiles.split(whole, x.itemsize, LANES, 1 << 62, fold_of(x.dtype)):
             self._scanner.add(flat, piece)
 
     def holds(self, nan: bool, inf: bool) -> bool:

@@ -14,8 +14,7 @@ from fastnorm._layout import Array
 from fastnorm._sums import Integers, Sums
 from fastnorm._tiles import Tile
 
-LANES = 1024  # the most lanes of a tile, which kernels have scratch for: whole rows are read in order
-STRIP = 2048  # bytes of a row in a tile where rows are longer
+LANES = 1024  # the most lanes of a tile, which kernels have scratch for
 CARRY = 1 << 24  # elements after which a worker does its carries,
 TOGETHER = (1 << 28) // CARRY  # workers that can be added up without: limbs hold as many elements
 
@@ -26,7 +25,7 @@ RANGES = {
     "integer": ((0, 5), (0, 8), (0, 0)),
     "weighted": ((-68, 65), (-102, 97), (-34, 33)),
 }
-LONG = 1 << 18  # features whose limbs fill a page of 2 MB
+LONG = 1 << 16  # features whose limbs fill enough pages that those of other rows may be left untouched
 LOWEST = {"narrow": -149, "double": -1074, "integer": 0, "weighted": -1074}
 COUNTS = 3  # rows of a state before its limbs: NaN, +inf, -inf
 _TINY = np.array([5e-324])
@@ -146,11 +145,6 @@ def kind_of(dtype: np.dtype[Any]) -> str:
     return "double" if dtype == np.float64 else "narrow"
 
 
-def strip_of(dtype: np.dtype[Any], features: int = 0) -> int:
-    """The most lanes of a tile."""
-    return LANES if features <= LANES else min(LANES, STRIP // dtype.itemsize)
-
-
 def fold_of(dtype: np.dtype[Any]) -> int:
     """About how many lanes narrow rows are put together to: few for floats, so that blocks stay in cache."""
     return 64 if dtype.kind in "biu" else 16
@@ -187,7 +181,6 @@ class Scanner:
         self.seen = 0
         self.integers = np.zeros(lanes.INTEGERS, np.int64)
         self.floats = np.empty(lanes.FLOATS)
-        self.strip = strip_of(dtype)
         self.spread = np.empty(weights.SCRATCH)
         self.scratch = (self.integers,) if dtype.kind in "biu" else (self.floats, self.integers)
 
@@ -207,8 +200,8 @@ class Scanner:
         self._saw(rows * columns)
         exponent = max(math.frexp(weights.max())[1], -980)  # lighter ones are left to a loop without scale
         scaled = state.layout - exponent * np.array([0, 1, 0, 1, 0, 1, 0])
-        for first in range(0, columns, self.strip):
-            lanes = min(self.strip, columns - first)
+        for first in range(0, columns, LANES):
+            lanes = min(LANES, columns - first)
             self.scan_weighted(
                 flat,
                 weights,

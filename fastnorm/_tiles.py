@@ -243,6 +243,14 @@ def _split_run(tile: Tile, strip: int, share: int, lanes: int) -> Iterator[Tile]
         yield from _split_rows(last, share)
 
 
+def apart(tile: Tile, features: int) -> Iterator[Tile]:
+    """Cut a tile of many runs at every so many features; any other stays whole."""
+    step = features if tile.hop else tile.outer
+    for first in range(0, tile.outer, step):
+        start, feature = tile.start + first * tile.step, tile.feature + first * tile.hop
+        yield Tile(start, min(step, tile.outer - first), *tile[2:7], feature, tile.hop)
+
+
 def _split_rows(tile: Tile, share: int) -> Iterator[Tile]:
     if tile.outer > 1:
         count = share // max(1, tile.rows * tile.lanes)

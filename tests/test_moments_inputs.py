@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastnorm import Moments, Normalization, _scan, _tiles
-from fastnorm._reduce import GROUP
+from fastnorm._reduce import GROUP, WIDE
 from fastnorm._tiles import RUN, RUNS
 
 SHAPES = r"(?i)feature|shape"
@@ -44,10 +44,31 @@ def test_features_that_lie_one_after_the_other_are_exact(dtype, shape, axis):
     assert_same(Moments.of(x, axis=axis), Moments.of(x, axis=axis, threads=3))
 
 
+@pytest.mark.parametrize(("dtype", "rows"), [("f4", RUN + 13), ("f8", RUN), ("i2", RUN + 1)])
+def test_many_features_that_lie_one_after_the_other_are_exact(dtype, rows):
+    """Each worker has features of its own, in groups, and the sums of one know nothing of its neighbour's."""
+    features = WIDE + 77
+    x = generator(rows).normal(size=(rows, features)) * np.exp2(np.arange(features) % 13)
+    if dtype != "i2":
+        x[3, ::5], x[rows - 1, 7::GROUP] = np.nan, np.inf
+    x = x.astype(dtype, order="F")
+    assert_exact(Moments.of(x), naive.moments(x))
+    assert_same(Moments.of(x), Moments.of(x, threads=1))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8", "i8"])
+@pytest.mark.parametrize("bits", [12, 18])
+def test_rows_far_apart_are_exact(dtype, bits):
+    """A few columns of a wide table; blocks have fewer rows the further these lie apart."""
+    x = np.zeros((41, 1 << bits), dtype)
+    x[:, 3:70] = generator(bits).normal(size=(41, 67)) * 1000
+    assert_exact(Moments.of(x[:, 3:70]), naive.moments(x[:, 3:70]))
+
+
 @pytest.mark.parametrize(("rows", "dtype", "reach"), [(3, "f4", 60), (67, "f4", 60), (5, "f8", 500), (3, "i8", 30)])
 def test_features_that_lie_side_by_side_are_exact(rows, dtype, reach):
     """Far more columns than rows, whose magnitudes rise from left to right: sums need other limbs here and there."""
-    features = 2 * GROUP + 77
+    features = WIDE + 77
     x = generator(rows).normal(size=(rows, features)) * np.exp2(np.linspace(-reach, reach, features))
     x[:, GROUP + 3] = -abs(x[:, GROUP + 3])  # the sign of a sum below the limbs of others
     x[:, 5], x[:, ::1000] = -1, 0
@@ -61,7 +82,7 @@ def test_features_that_lie_side_by_side_are_exact(rows, dtype, reach):
 
 def test_there_may_be_more_threads_than_features():
     """Each worker has a column, or none."""
-    x = generator().normal(size=(40, 2048))
+    x = generator().normal(size=(40, WIDE))
     assert_same(Moments.of(x, threads=1), Moments.of(x, threads=2000))
 
 
@@ -267,6 +288,6 @@ def test_narrow_rows_are_laid_side_by_side(dtype):
     dtype = np.dtype(dtype)
     for n in range(1, 33):
         whole = _tiles.Tile(0, 1, 0, 10_000, n, n, n, 0)
-        first, *_ = _tiles.split(whole, dtype.itemsize, _scan.strip_of(dtype), 1 << 20, _scan.fold_of(dtype))
+        first, *_ = _tiles.split(whole, dtype.itemsize, _scan.LANES, 1 << 20, _scan.fold_of(dtype))
         assert (n, 0) == (first.period, first.lanes % n)
         assert first.lanes * dtype.itemsize >= 64

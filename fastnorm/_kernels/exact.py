@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastnorm._jit import exact_kernel, inner_kernel, vector_bytes
+from fastnorm._jit import exact_kernel, inner_kernel
 from fastnorm._kernels.lanes import (
     AT_E,
     BLOCKS,
@@ -22,13 +22,13 @@ from fastnorm._kernels.lanes import (
     WIDE_SUMS,
     add_up,
     begin,
+    block_rows,
     fitting,
     flush_all,
     move,
 )
 from fastnorm._kernels.limbs import NAN, NEGINF, ONE, POSINF, ZERO, deposit, flush
 from fastnorm._kernels.steps import (
-    BLOCK,
     NARROW,
     PLAIN,
     WIDE,
@@ -40,10 +40,6 @@ from fastnorm._kernels.steps import (
     wide_block,
 )
 from fastnorm._kernels.vector import LANES, not_inlined, part, value_at
-
-FULL = np.int64(BLOCK)  # as an argument: see ZERO
-SMALL = 1 << 14  # bytes of a contiguous block, of which two fit the first-level cache, if it has
-FEW, FEW_DOUBLES = np.int64(16), np.int64(16 if vector_bytes() == 64 else 32)  # rows at least
 
 
 @inner_kernel
@@ -161,16 +157,20 @@ def add_blocks(x, start, blocks, rows, stride, ahead, lanes, period, feature, fl
 def finish(lanes, period, feature, integers, narrow, state, layout, span):
     """Empty the lanes into the limbs of their features."""
     not_inlined()
-    E = UNSET  # of the lanes that are empty by now
-    if period == 1 and integers[BLOCKS] * lanes <= FLUSH:
+    E = integers[AT_E]
+    apart = left = ZERO
+    for c in range(lanes):
+        apart |= integers[AT_E + c] - E
+        left |= integers[TALLY + c] | (integers[WIDE_E + c] - UNSET)
+    if period == lanes:
+        flush_all(lanes, integers, NARROW if narrow else PLAIN, state, layout, feature, span)
+    elif period == 1 and apart == 0 and integers[BLOCKS] * lanes <= FLUSH:
         add_up(lanes, integers, NARROW if narrow else PLAIN)
         settle(ZERO, integers, narrow, state, layout, feature, span)
-        E = integers[AT_E]
-    elif period == lanes:
-        flush_all(lanes, integers, NARROW if narrow else PLAIN, state, layout, feature, span)
-    for c in range(lanes):
-        empty = period == lanes or integers[AT_E + c] == E
-        if not empty or integers[TALLY + c] != 0 or integers[WIDE_E + c] != UNSET:
+    else:
+        left = ONE
+    if left != 0:
+        for c in range(lanes):
             settle(c, integers, narrow, state, layout, feature + c % period, span)
     integers[BLOCKS] = 0
 
@@ -180,14 +180,10 @@ def scan(x, start, outer, step, rows, stride, lanes, period, feature, hop, float
     """Add floats: x[start + o*step + r*stride + c], as ``value_at`` has it, is of feature + o*hop + c % period."""
     narrow = x.itemsize <= 4
     begin(x, start, rows, stride, lanes, period, floats, integers)
-    size = FULL
-    if stride == lanes:
-        size = min(max(SMALL // (lanes * x.itemsize), FEW if narrow or lanes > 512 else FEW_DOUBLES), FULL)
-    few = rows < 8 * FULL and stride > lanes  # then a tile has all rows of its columns: its neighbour comes next
-    if few:
-        size = (rows - 1) // ((rows - 1) // size + 1) + 1
+    strided = stride > lanes  # then a tile has all rows of its columns: its neighbour comes next
+    size = block_rows(rows, stride, lanes, x.itemsize)
     blocks, rest = rows // size, rows % size
-    whole = blocks - 1 if few and not rest else blocks
+    whole = blocks - 1 if strided and not rest else blocks
     ahead = size * stride
     for o in range(outer):
         here = start + o * step
@@ -199,6 +195,6 @@ def scan(x, start, outer, step, rows, stride, lanes, period, feature, hop, float
         last = rows - whole * size
         if last:
             here += whole * ahead
-            after = lanes - whole * ahead if few else last * stride
+            after = lanes - whole * ahead if strided else last * stride
             add_blocks(x, here, ONE, last, stride, after, lanes, period, feature, floats, integers, state, layout, span)
     finish(lanes, period, feature, integers, narrow, state, layout, span)

@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 
 from fastnorm._jit import exact_kernel, inner_kernel
-from fastnorm._kernels.lanes import FLUSH
+from fastnorm._kernels.lanes import FLUSH, block_rows
 from fastnorm._kernels.limbs import ZERO, flush
 from fastnorm._kernels.rows import WholeLoop, row_loop
-from fastnorm._kernels.steps import BLOCK
 from fastnorm._kernels.vector import fused, shifted
 
 # As the tables of the steps, but E is 0.
@@ -73,15 +72,16 @@ _loop = row_loop(**LOOPS)
 @exact_kernel
 def scan_integer(x, start, outer, step, rows, stride, lanes, period, feature, hop, sums, state, layout, span):
     """Add integers of any width; ``sums`` are 0 before and after."""
+    size = block_rows(rows, stride, lanes, x.itemsize)
     blocks = 0
     for o in range(outer):
         if hop and o:
             empty_integers(x.itemsize, sums, lanes, period, feature, state, layout, span)
             feature += hop
             blocks = 0
-        for r in range(0, rows, BLOCK):
-            here = start + o * step + r * stride
-            _loop(x, here, min(BLOCK, rows - r), stride, ZERO, lanes, BLOCK * stride, sums)
+        for r in range(0, rows, size):
+            ahead = size * stride if r + size < rows or stride == lanes else lanes - r * stride
+            _loop(x, start + o * step + r * stride, min(size, rows - r), stride, ZERO, lanes, ahead, sums)
             blocks += 1
             if blocks == FLUSH:
                 empty_integers(x.itemsize, sums, lanes, period, feature, state, layout, span)

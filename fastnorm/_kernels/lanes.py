@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastnorm._jit import inner_kernel
+from fastnorm._jit import inner_kernel, vector_bytes
 from fastnorm._kernels.limbs import ZERO
 from fastnorm._kernels.steps import BLOCK, WEIGHTED, WIDE
 from fastnorm._kernels.vector import LANES, not_inlined, part, value_at
@@ -14,6 +14,11 @@ LOWEST, HIGHEST = -400, 500  # E stays here: products neither under- nor overflo
 LOWEST_NARROW, HIGHEST_NARROW = -71, 106  # and for float32 here, where its limbs suffice
 MARGIN, MARGIN_NARROW = 3, 6  # of a wide grid above the plain one: a block with larger values need not move it
 UNSET = 1 << 20  # the E of a wide grid that was not needed yet
+SMALL = 1 << 14  # bytes of a block, of which two fit the first-level cache, if it has
+FULL = np.int64(BLOCK)  # as an argument: see ZERO
+FEW, FEW_DOUBLES = np.int64(16), np.int64(16 if vector_bytes() == 64 else 32)  # rows at least,
+FEW_CROWDED = np.int64(12)  # where rows are so far apart that they share a few places of that cache
+SPAN, FEWEST = 1 << 23, np.int64(6)  # bytes from row to row of a block, beyond which fetching is slow; but so many rows
 FAR = np.int64(1 << 20)  # beyond all rows
 
 # Scratch of a worker, in lanes: floats hold 2**E for the plain and the wide grid; integers the sums of each, flags,
@@ -35,6 +40,17 @@ INTEGERS = PIECES + 4 * LANES
 
 
 @inner_kernel
+def block_rows(rows, stride, lanes, itemsize):
+    """How many rows a block has: the last one nearly as many, or it would fetch too little of what comes next."""
+    few = FEW_DOUBLES if itemsize == 8 and stride == lanes and lanes <= 512 else FEW
+    few = FEW_CROWDED if stride & 1023 == 0 and stride > 0 else few
+    size = min(max(SMALL // (lanes * itemsize), few), FULL)
+    if stride > lanes:
+        size = min(size, max(SPAN // (stride * itemsize), FEWEST))
+    return (rows - 1) // ((rows - 1) // size + 1) + 1
+
+
+@inner_kernel
 def move(c, E, floats, integers, narrow):
     """Aim the (empty) lane c at values whose squares add up to less than 4**E in a block."""
     E = min(max(E, LOWEST_NARROW), HIGHEST_NARROW) if narrow else min(max(E, LOWEST), HIGHEST)
@@ -53,7 +69,7 @@ def fitting(squares, rows):
 def begin(x, start, rows, stride, lanes, period, floats, integers):
     """Aim the (empty) lanes at what the first rows hold; all together where they are of one feature."""
     not_inlined()
-    sample = min(rows, 16)
+    sample = min(rows, 4 if period == 1 else 16)
     squares = part(floats, LANES, LANES)
     for c in range(lanes):
         squares[c] = 0.0
@@ -64,13 +80,19 @@ def begin(x, start, rows, stride, lanes, period, floats, integers):
             w = v * v
             squares[c] += w if w <= 1e300 else 0.0
     if period == 1:
-        most = squares[0]
+        most = 0.0
         for c in range(lanes):
-            most = max(most, squares[c])
+            most += squares[c]
+        aim = fitting(most, sample * lanes) if most > 0.0 else ZERO
+        move(ZERO, aim, floats, integers, x.itemsize <= 4)
+        E, scale = integers[AT_E], floats[0]
         for c in range(lanes):
-            squares[c] = most
+            integers[AT_E + c] = E
+            floats[c] = scale
+    else:
+        for c in range(lanes):
+            move(c, fitting(squares[c], sample) if squares[c] > 0.0 else ZERO, floats, integers, x.itemsize <= 4)
     for c in range(lanes):
-        move(c, fitting(squares[c], sample) if squares[c] > 0.0 else ZERO, floats, integers, x.itemsize <= 4)
         integers[WIDE_E + c] = UNSET
         integers[TALLY + c] = 0
     integers[BLOCKS] = 0
@@ -116,14 +138,11 @@ def flush_all(lanes, integers, table, state, layout, feature, span):
 
 @inner_kernel
 def add_up(lanes, integers, table):
-    """Add the whole numbers of the lanes of one feature to those of the first, where they are aimed alike."""
-    exponents = part(integers, AT_E, lanes)
-    E = exponents[0]
+    """Add the whole numbers of all lanes to those of the first: they are of one feature and aimed alike."""
     for k in range(table.shape[0]):
         sums = part(integers, k * LANES, lanes)
         total = ZERO
         for c in range(lanes):
-            more = sums[c] if exponents[c] == E else ZERO
-            total += more
-            sums[c] -= more
+            total += sums[c]
+            sums[c] = 0
         sums[0] = total
