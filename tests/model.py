@@ -359,10 +359,15 @@ def entry(kernel):
     return call
 
 
-_plain_blocks, gaps_block = entry(steps.plain_blocks), entry(steps.gaps_block)
+_plain_blocks, _gaps_blocks = entry(steps.plain_blocks), entry(steps.gaps_blocks)
 strict_block, wide_block = entry(steps.strict_block), entry(steps.wide_block)
 
 
 def plain_block(x, start, *rest):
     """One block by the kernel that takes many."""
     return _plain_blocks(x, start, 1, *rest) == 0
+
+
+def gaps_block(x, start, *rest):
+    """The same with NaN among the values."""
+    return _gaps_blocks(x, start, 1, *rest) == 0

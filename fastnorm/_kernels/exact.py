@@ -34,7 +34,7 @@ from fastnorm._kernels.steps import (
     WIDE,
     WIDE_FLOOR,
     WIDE_FLOOR_NARROW,
-    gaps_block,
+    gaps_blocks,
     plain_blocks,
     strict_block,
     wide_block,
@@ -100,7 +100,7 @@ def follow(step, blocks, failed, lanes, integers):
         integers[NEXT] = min(2 * integers[NEXT] + 8, 1024)
         integers[LEFT] = integers[NEXT]
     elif step > 0:
-        integers[LEFT] -= 1
+        integers[LEFT] -= blocks
         if integers[LEFT] == 0:
             integers[STEP] = 0
             integers[FAILED] = 0
@@ -121,13 +121,15 @@ def add_blocks(x, start, blocks, rows, stride, ahead, lanes, period, feature, fl
         here = start + done * rows * stride
         step = integers[STEP]
         passed = ZERO
-        if step == 0:
+        if step < 2:
             most = min(blocks - done, FLUSH - integers[BLOCKS])
-            passed = plain_blocks(x, here, most, rows, stride, ZERO, lanes, ahead, floats, integers, flags)
+            if step == 0:
+                passed = plain_blocks(x, here, most, rows, stride, ZERO, lanes, ahead, floats, integers, flags)
+            else:
+                most = min(most, integers[LEFT])
+                passed = gaps_blocks(x, here, most, rows, stride, ZERO, lanes, ahead, floats, integers, flags)
             here += passed * rows * stride
             flagged = passed < most
-        elif step == 1:
-            flagged = gaps_block(x, here, rows, stride, ZERO, lanes, ahead, floats, integers, flags) != 0
         else:
             widen(ZERO, lanes, floats, integers, narrow)
             if step == 2:
@@ -144,7 +146,7 @@ def add_blocks(x, start, blocks, rows, stride, ahead, lanes, period, feature, fl
                         wide_block(x, here, rows, stride, c, c + 1, ZERO, wide_scales, wide_sums, flags)
                     f = feature + c % period
                     sweep(x, here, rows, stride, c, flags[c] > 0, floats, integers, narrow, state, layout, f, span)
-        if flagged or step > 0:
+        if flagged or step > 1:
             passed += 1
         follow(step, passed, failed, lanes, integers)
         done += passed

@@ -253,10 +253,13 @@ def plain_blocks(x, start, blocks, rows, stride, first, stop, ahead, scales, sum
 
 
 @inner_kernel
-def gaps_block(x, start, rows, stride, first, stop, ahead, scales, sums, flags):
-    """Add one block, with NaN among the values; not 0 if the window of a lane does not hold."""
+def gaps_blocks(x, start, blocks, rows, stride, first, stop, ahead, scales, sums, flags):
+    """The same for blocks with NaN among the values."""
     not_inlined()
-    return _gaps_loop(x, start, rows, stride, first, stop, ahead, scales, sums, flags)
+    for done in range(blocks):
+        if _gaps_loop(x, start + done * rows * stride, rows, stride, first, stop, ahead, scales, sums, flags):
+            return done
+    return blocks
 
 
 @inner_kernel
