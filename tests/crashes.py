@@ -45,7 +45,12 @@ class Lines:
 
 def tree(root):
     """The folders (None) and files below a folder, with what they hold."""
-    return {item.relative_to(root): None if item.is_dir() else item.read_bytes() for item in sorted(root.rglob("*"))}
+    while True:
+        items = sorted(root.rglob("*"))
+        try:
+            return {item.relative_to(root): None if item.is_dir() else item.read_bytes() for item in items}
+        except FileNotFoundError:  # a thread of Zarr's renamed it in between
+            continue
 
 
 def plant(root, found):
