@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastnorm._jit import inner_kernel, vector_bytes
-from fastnorm._kernels.limbs import ZERO
+from fastnorm._kernels.limbs import ZERO, pieces
 from fastnorm._kernels.steps import BLOCK, WEIGHTED, WIDE
 from fastnorm._kernels.vector import LANES, not_inlined, part, value_at
 
@@ -116,10 +116,9 @@ def flush_all(lanes, integers, table, state, layout, feature, span):
         first, last = FAR, -FAR
         for c in range(lanes):
             value, position = sums[c], power * exponents[c] + offset
-            row, shift = layout[side] + (position >> 5), position & 31
-            below, above = (value & 0xFFFFFFFF) << shift, (value >> 32) << shift
+            row = layout[side] + (position >> 5)
             rows[c] = row
-            low[c], middle[c], high[c] = below & 0xFFFFFFFF, (below >> 32) + (above & 0xFFFFFFFF), above >> 32
+            low[c], middle[c], high[c] = pieces(value, position & 31)
             sums[c] = 0
             least, most = (row, row) if value else (FAR, -FAR)
             first = least if least < first else first

@@ -14,15 +14,20 @@ TOTAL, SQUARE, WEIGHT = np.int64(0), np.int64(2), np.int64(4)  # sides of a layo
 
 
 @inner_kernel
+def pieces(value, shift):
+    """What value * 2**shift adds to three limbs, for a shift below 32."""
+    low, high = (value & 0xFFFFFFFF) << shift, (value >> 32) << shift
+    return low & 0xFFFFFFFF, (low >> 32) + (high & 0xFFFFFFFF), high >> 32
+
+
+@inner_kernel
 def put(state, row, exponent, feature, position, value, span, side):
     """Add value * 2**position to the limbs that begin at ``row`` with weight 2**exponent; note the rows touched."""
     at = row + ((position - exponent) >> 5)
-    shift = (position - exponent) & 31
-    low = (value & 0xFFFFFFFF) << shift
-    high = (value >> 32) << shift
-    state[at, feature] += low & 0xFFFFFFFF
-    state[at + 1, feature] += (low >> 32) + (high & 0xFFFFFFFF)
-    state[at + 2, feature] += high >> 32
+    low, middle, high = pieces(value, (position - exponent) & 31)
+    state[at, feature] += low
+    state[at + 1, feature] += middle
+    state[at + 2, feature] += high
     if at < span[side]:
         span[side] = at
     if at + 3 > span[side + 1]:
