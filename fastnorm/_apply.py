@@ -15,7 +15,7 @@ from fastnorm._tiles import Block, Tile
 
 Floats = NDArray[np.float64]
 
-STRIP = 1024  # lanes of a tile: their parameters stay in the first-level cache
+STRIP = 4096  # lanes of a tile: their parameters stay in the second-level cache
 FOLD = 256  # lanes that narrow rows are put together to
 LEAST, SHARE = 1 << 17, 1 << 20  # elements of a unit of work
 SMALL = 1 << 19  # elements below which threads cost more than they give

@@ -69,7 +69,7 @@ def fitting(squares, rows):
 def begin(x, start, rows, stride, lanes, period, floats, integers):
     """Aim the (empty) lanes at what the first rows hold; all together where they are of one feature."""
     not_inlined()
-    sample = min(rows, 4 if period == 1 else 16)
+    sample = min(rows, 16)
     squares = part(floats, LANES, LANES)
     for c in range(lanes):
         squares[c] = 0.0
@@ -82,9 +82,8 @@ def begin(x, start, rows, stride, lanes, period, floats, integers):
     if period == 1:
         most = 0.0
         for c in range(lanes):
-            most += squares[c]
-        aim = fitting(most, sample * lanes) if most > 0.0 else ZERO
-        move(ZERO, aim, floats, integers, x.itemsize <= 4)
+            most = max(most, squares[c])
+        move(ZERO, fitting(most, sample) if most > 0.0 else ZERO, floats, integers, x.itemsize <= 4)
         E, scale = integers[AT_E], floats[0]
         for c in range(lanes):
             integers[AT_E + c] = E
