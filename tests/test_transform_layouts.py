@@ -23,9 +23,10 @@ from places import (
     plainly,
     rows_apart,
 )
-from scores import FEW, result_dtype
+from scores import FEW, check_z_scores, result_dtype
 
 from fastnorm import Normalization
+from fastnorm._apply import FOURS, STRIP
 from fastnorm._tiles import RUN, RUNS
 
 
@@ -61,6 +62,22 @@ def test_features_that_lie_one_after_the_other_get_the_same_bits(dtype, affine):
         for order in "CF":
             again = found.copy(order)
             assert_same_bits(apply(found.copy("C")), apply(again, out=again))
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize("rows", [6, 5 * FOURS])
+def test_wide_rows_get_the_scores_of_their_columns(dtype, rows):
+    """Rows that take several strips of columns, forward and back, in place and into another."""
+    features = STRIP + 77
+    x = (generator(rows).normal(size=(rows, features)) * np.arange(1, features + 1)).astype(dtype)
+    check_z_scores(x)
+    layer = Normalization().adapt(x)
+    parts = [Normalization().adapt(x[:, half]) for half in (slice(70), slice(70, None))]
+    for direction in DIRECTIONS:
+        expected = np.hstack([getattr(parts[0], direction)(x[:, :70]), getattr(parts[1], direction)(x[:, 70:])])
+        again = x.copy()
+        assert_same_bits(expected, getattr(layer, direction)(x))
+        assert_same_bits(expected, getattr(layer, direction)(again, out=again))
 
 
 @given(adapted(), st.integers(1, 4))
