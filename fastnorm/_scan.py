@@ -25,7 +25,7 @@ RANGES = {
     "integer": ((0, 5), (0, 8), (0, 0)),
     "weighted": ((-68, 65), (-102, 97), (-34, 33)),
 }
-LONG = 1 << 16  # features whose limbs fill enough pages that those of other rows may be left untouched
+LONG = 1 << 18  # features whose limbs fill a page of 2 MB
 LOWEST = {"narrow": -149, "double": -1074, "integer": 0, "weighted": -1074}
 COUNTS = 3  # rows of a state before its limbs: NaN, +inf, -inf
 _TINY = np.array([5e-324])

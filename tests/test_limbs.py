@@ -262,7 +262,7 @@ def test_no_tile_is_wider_than_the_lanes(monkeypatch):
             add(self, flat, tile)
 
     monkeypatch.setattr(_scan.Scanner, "add", watched)
-    for features in (1, 9, 33, 255, 256, 257, 300, 2047, 2048, 4095):
+    for features in (1, 9, 33, 255, 256, 257, 300, 1024, 1025, 2049, 4095, 4096, 4097):
         x = np.ones((3, features), np.float32)
         for array in (x[:1],) if UNJITTED else (x, np.asfortranarray(x), x[:1], x[:, ::2]):
             Normalization().adapt(array).update(array)

@@ -182,7 +182,7 @@ def scan(x, start, outer, step, rows, stride, lanes, period, feature, hop, float
     """Add floats: x[start + o*step + r*stride + c], as ``value_at`` has it, is of feature + o*hop + c % period."""
     narrow = x.itemsize <= 4
     begin(x, start, rows, stride, lanes, period, floats, integers)
-    strided = stride > lanes  # then a tile has all rows of its columns: its neighbour comes next
+    strided = stride > lanes  # then its neighbour to the right comes next, if the tile has all rows
     size = block_rows(rows, stride, lanes, x.itemsize)
     blocks, rest = rows // size, rows % size
     whole = blocks - 1 if strided and not rest else blocks

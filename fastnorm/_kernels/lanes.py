@@ -14,7 +14,7 @@ LOWEST, HIGHEST = -400, 500  # E stays here: products neither under- nor overflo
 LOWEST_NARROW, HIGHEST_NARROW = -71, 106  # and for float32 here, where its limbs suffice
 MARGIN, MARGIN_NARROW = 3, 6  # of a wide grid above the plain one: a block with larger values need not move it
 UNSET = 1 << 20  # the E of a wide grid that was not needed yet
-SMALL = 1 << 14  # bytes of a block, of which two fit the first-level cache, if it has
+BLOCK_BYTES = 1 << 14  # two such blocks fit the first-level cache, if they have
 FULL = np.int64(BLOCK)  # as an argument: see ZERO
 FEW, FEW_DOUBLES = np.int64(16), np.int64(16 if vector_bytes() == 64 else 32)  # rows at least,
 FEW_CROWDED = np.int64(12)  # where rows are so far apart that they share a few places of that cache
@@ -41,10 +41,10 @@ INTEGERS = PIECES + 4 * LANES
 
 @inner_kernel
 def block_rows(rows, stride, lanes, itemsize):
-    """How many rows a block has: the last one nearly as many, or it would fetch too little of what comes next."""
+    """How many rows a block has: about as many in each, for a short last one fetches too little of what comes next."""
     few = FEW_DOUBLES if itemsize == 8 and stride == lanes and lanes <= 512 else FEW
     few = FEW_CROWDED if stride & 1023 == 0 and stride > 0 else few
-    size = min(max(SMALL // (lanes * itemsize), few), FULL)
+    size = min(max(BLOCK_BYTES // (lanes * itemsize), few), FULL)
     if stride > lanes:
         size = min(size, max(SPAN // (stride * itemsize), FEWEST))
     return (rows - 1) // ((rows - 1) // size + 1) + 1
