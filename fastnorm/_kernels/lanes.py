@@ -14,11 +14,11 @@ LOWEST, HIGHEST = -400, 500  # E stays here: products neither under- nor overflo
 LOWEST_NARROW, HIGHEST_NARROW = -71, 106  # and for float32 here, where its limbs suffice
 MARGIN, MARGIN_NARROW = 3, 6  # of a wide grid above the plain one: a block with larger values need not move it
 UNSET = 1 << 20  # the E of a wide grid that was not needed yet
-BLOCK_BYTES = 1 << 14  # two such blocks fit the first-level cache, if they have
+BLOCK_BYTES = 1 << 14  # of a block with enough rows: two fit the first-level cache
 FULL = np.int64(BLOCK)  # as an argument: see ZERO
 FEW, FEW_DOUBLES = np.int64(16), np.int64(16 if vector_bytes() == 64 else 32)  # rows at least,
 FEW_CROWDED = np.int64(12)  # where rows are so far apart that they share a few places of that cache
-SPAN, FEWEST = 1 << 23, np.int64(6)  # bytes from row to row of a block, beyond which fetching is slow; but so many rows
+SPAN, FEWEST = 1 << 23, np.int64(6)  # bytes from first to last row, beyond which fetching is slow; but so many rows
 FAR = np.int64(1 << 20)  # beyond all rows
 
 # Scratch of a worker, in lanes: floats hold 2**E for the plain and the wide grid; integers the sums of each, flags,
