@@ -14,6 +14,7 @@ from fastnorm._layout import Array
 LONG_RUN = 16384  # values of one feature in a row from which a run is its own tile
 RUN = 256  # and from which neighbouring runs are one tile,
 RUNS = 64  # where there are so many of them
+SIDE_BY_SIDE = 512  # lanes at most of narrow rows side by side: parameters are repeated for each
 SMALL_TILE = 4096  # elements under which strided tiles cost more than copying them together
 
 
@@ -204,10 +205,10 @@ def split(tile: Tile, itemsize: int, strip: int, share: int, fold: int) -> Itera
         # narrow rows: several rows side by side are one row of whole vectors (of 64 bytes)
         vector = max(1, 64 // itemsize)
         step = vector // math.gcd(n, vector)
-        while step > 1 and step * n > strip // 2:  # not so many lanes: then the last vector of a row is not full
+        while step > 1 and step * n > SIDE_BY_SIDE:  # not so many lanes: then the last vector of a row is not full
             step //= 2
         times = -(-fold // (step * n)) * step
-        if 1 < times <= tile.rows and times * n <= strip // 2:
+        if 1 < times <= tile.rows and times * n <= SIDE_BY_SIDE:
             whole = tile.rows // times
             head = tile._replace(rows=whole, stride=times * n, lanes=times * n)
             yield from _split_rows(head, share)

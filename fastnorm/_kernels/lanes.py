@@ -43,7 +43,7 @@ INTEGERS = PIECES + 4 * LANES
 def block_rows(rows, stride, lanes, itemsize):
     """How many rows a block has: about as many in each, for a short last one fetches too little of what comes next."""
     few = FEW_DOUBLES if itemsize == 8 and stride == lanes and lanes <= 512 else FEW
-    few = FEW_CROWDED if stride & 1023 == 0 and stride > 0 else few
+    few = FEW_CROWDED if stride & 1023 == 0 else few
     size = min(max(BLOCK_BYTES // (lanes * itemsize), few), FULL)
     if stride > lanes:
         size = min(size, max(SPAN // (stride * itemsize), FEWEST))
